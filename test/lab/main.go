@@ -1,0 +1,155 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/genetlink"
+	"golang.org/x/sys/unix"
+)
+
+// guestVariable is set in the environment of a program that runs inside the guest.
+const guestVariable = "LVSD_LAB_GUEST"
+
+// An Option changes what [Main] and [Run] ask of the machine.
+type Option int
+
+// WithoutIPVS says that the program needs network namespaces but no IPVS. It then runs in place, at native speed,
+// on every machine where it is root. Benchmarks that measure milliseconds want that: timers in a guest without
+// hardware virtualisation overshoot by 10 ms and more.
+const WithoutIPVS Option = 1
+
+// Main runs the tests of m where IPVS works, in place or in the guest, and exits with their status. It is called
+// from TestMain.
+func Main(m *testing.M, options ...Option) {
+	if !flag.Parsed() {
+		flag.Parse()
+	}
+	if list := flag.Lookup("test.list"); list != nil && list.Value.String() != "" {
+		os.Exit(m.Run())
+	}
+	os.Exit(Run(m.Run, options...))
+}
+
+// Run runs program where IPVS works: it calls main and returns its result, or starts the running executable again,
+// with the same arguments, inside the guest and returns the exit status from there. What a caller does before Run
+// happens in both places.
+func Run(main func() int, options ...Option) int {
+	needIPVS := true
+	for _, o := range options {
+		if o == WithoutIPVS {
+			needIPVS = false
+		}
+	}
+	if os.Getenv(guestVariable) != "" {
+		if err := fit(needIPVS); err != nil {
+			fmt.Fprintln(os.Stderr, "lab: the guest is not fit:", err)
+			return 1
+		}
+		return main()
+	}
+	unfit := fit(needIPVS)
+	if unfit == nil {
+		return main()
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if limit := testTimeout(); limit > 0 {
+		// The test's own alarm goes off inside, later than here by the time of the boot.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit+30*time.Second,
+			fmt.Errorf("killed 30s after the test timeout of %s", limit))
+		defer cancel()
+	}
+	status, err := runInGuest(ctx)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "lab: %v\nlab: a guest was needed because: %v\n", err, unfit)
+		return 1
+	}
+	return status
+}
+
+// testTimeout returns the value of -test.timeout, 0 if there is none.
+func testTimeout() time.Duration {
+	f := flag.Lookup("test.timeout")
+	if f == nil {
+		return 0
+	}
+	g, ok := f.Value.(flag.Getter)
+	if !ok {
+		return 0
+	}
+	d, _ := g.Get().(time.Duration)
+	return d
+}
+
+// fit reports why labs cannot run on this machine's kernel as this user, nil if they can.
+func fit(needIPVS bool) error {
+	if os.Geteuid() != 0 {
+		return errors.New("not root")
+	}
+	ns, err := newNamespace()
+	if err != nil {
+		return err
+	}
+	ns.Close()
+	if !needIPVS {
+		return nil
+	}
+	if haveIPVS() == nil {
+		return nil
+	}
+	if out, err := exec.Command(tool("modprobe"), "ip_vs").CombinedOutput(); err != nil {
+		return fmt.Errorf("no IPVS in the kernel: modprobe ip_vs: %w: %s", err, out)
+	}
+	return haveIPVS()
+}
+
+// haveIPVS asks the kernel for the generic netlink family of IPVS.
+func haveIPVS() error {
+	c, err := genetlink.Dial(nil)
+	if err != nil {
+		return fmt.Errorf("opening generic netlink: %w", err)
+	}
+	defer c.Close()
+	if _, err := c.GetFamily("IPVS"); err != nil {
+		return fmt.Errorf("asking the kernel for IPVS: %w", err)
+	}
+	return nil
+}
+
+// newNamespace makes a network namespace that lives as long as the returned file is open or a process is in it.
+func newNamespace() (*os.File, error) {
+	runtime.LockOSThread()
+	before, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, fmt.Errorf("opening the thread's network namespace: %w", err)
+	}
+	defer before.Close()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return nil, fmt.Errorf("making a network namespace: %w", err)
+	}
+	ns, err := os.Open("/proc/thread-self/ns/net")
+	if e := unix.Setns(int(before.Fd()), unix.CLONE_NEWNET); e != nil {
+		// The thread stays locked and is thrown away with its goroutine; going on with it would put
+		// unrelated code into the new namespace.
+		return nil, fmt.Errorf("going back from a new network namespace: %w", errors.Join(e, err))
+	}
+	runtime.UnlockOSThread()
+	if err != nil {
+		return nil, fmt.Errorf("opening a new network namespace: %w", err)
+	}
+	return ns, nil
+}
