@@ -1,0 +1,476 @@
+package vrrp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// queueLength is how many advertisements may wait for an instance: half a second of a hundred routers that
+	// advertise every 10 ms, or a flood.
+	queueLength = 512
+
+	// maxTake bounds how long taking addresses may delay the first advertisement, and releasing them the loop.
+	maxTake = 100 * time.Millisecond
+	// maxFinalRelease bounds the release at the end of Run, when nothing else is waiting.
+	maxFinalRelease = time.Second
+
+	// catchUpLimit and catchUpPause bound and pace the wait for packets that arrived before a timer ran out.
+	catchUpLimit = 10 * time.Millisecond
+	catchUpPause = 100 * time.Microsecond
+)
+
+// Holder puts the virtual addresses of an instance on the interface and takes them off.
+type Holder interface {
+	// Take puts the addresses on the interface and sends the first round of gratuitous ARP. It is called again
+	// while they are held when their set has changed. It returns when all is done or when ctx is done; the work
+	// then goes on behind.
+	Take(ctx context.Context) error
+	// Announce sends gratuitous ARP again, because another router has used the addresses. It must not block.
+	Announce()
+	// Release takes the addresses off the interface. It returns when that is done or when ctx is done; the work
+	// then goes on behind.
+	Release(ctx context.Context) error
+}
+
+// Options are what an Instance needs besides its configuration.
+type Options struct {
+	// Name appears in the log and in the Status.
+	Name string
+	// Holding says that the addresses were on the interface already, left by a daemon that was killed.
+	Holding bool
+	// OnTransition is called on every change of state. It must not block. May be nil.
+	OnTransition func(Transition)
+	// Log gets every change of state, at level Info. Nil logs nothing.
+	Log *slog.Logger
+}
+
+// Instance runs the Machine of one virtual router on a Link. Its methods may be called from any goroutine.
+type Instance struct {
+	link    *Link
+	holder  Holder
+	options Options
+	log     *slog.Logger
+	vrid    uint8
+
+	packets chan heard
+	changed chan struct{} // one slot: something below mu, or the state of the link, is new
+
+	// Only Run uses these.
+	machine   *Machine
+	deadlines [timers]time.Time // zero: not armed
+	done      bool
+	sendError string // of the last advertisement, "" if it was sent
+	warned    map[string]time.Time
+
+	mu     sync.Mutex // guards everything that follows
+	wanted Config
+	fault  string // set by SetFault
+	status Status
+	drops  drops
+}
+
+// heard is a valid advertisement on its way to an instance.
+type heard struct {
+	advertisement Advertisement
+	source        netip.Addr
+}
+
+// NewInstance returns an instance that does nothing until Run.
+func NewInstance(link *Link, config Config, holder Holder, options Options) *Instance {
+	config.Addresses = slices.Clone(config.Addresses)
+	log := options.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Instance{
+		link:    link,
+		holder:  holder,
+		options: options,
+		log:     log.With("instance", options.Name, "vrid", config.VRID, "interface", link.name),
+		vrid:    config.VRID,
+		packets: make(chan heard, queueLength),
+		changed: make(chan struct{}, 1),
+		machine: NewMachine(config),
+		warned:  make(map[string]time.Time),
+		wanted:  config,
+		status: Status{
+			Name: options.Name, Interface: link.name, Config: config,
+			State: Initialize, Since: time.Now(), Reason: "not started", Holding: options.Holding,
+		},
+	}
+}
+
+// Configure replaces the configuration of a running instance. State and cadence are kept: a Master's new values are
+// in its next advertisement. An unchanged configuration changes nothing. It returns an error, and changes nothing, if
+// the configuration is invalid or has another VRID.
+func (i *Instance) Configure(config Config) error {
+	if err := config.Validate(); err != nil {
+		return fmt.Errorf("configuring instance %s: %w", i.options.Name, err)
+	}
+	if config.VRID != i.vrid {
+		return fmt.Errorf("configuring instance %s: vrid %d cannot become %d", i.options.Name, i.vrid, config.VRID)
+	}
+	config.Addresses = slices.Clone(config.Addresses)
+	i.mu.Lock()
+	i.wanted = config
+	i.mu.Unlock()
+	i.poke()
+	return nil
+}
+
+// SetFault says why this router cannot take part, in plain words; "" says that it can again. A Master in Fault
+// resigns and lets its addresses go at once.
+func (i *Instance) SetFault(reason string) {
+	i.mu.Lock()
+	i.fault = reason
+	i.mu.Unlock()
+	i.poke()
+}
+
+// Status returns a snapshot.
+func (i *Instance) Status() Status {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := i.status
+	s.Config.Addresses = slices.Clone(s.Config.Addresses)
+	s.Counters.Dropped = i.drops.counts()
+	return s
+}
+
+// Run takes part in the election until ctx is done. Then a Master hands over: it resigns, answers for the addresses
+// until its successor was heard, two intervals at most, and lets them go; Run returns after that, with nil. The Link has to
+// run on until then. An error means that the instance could not start: its configuration is invalid or
+// its VRID is in use on the Link.
+func (i *Instance) Run(ctx context.Context) error {
+	if err := i.machine.Config().Validate(); err != nil {
+		return fmt.Errorf("starting instance %s: %w", i.options.Name, err)
+	}
+	if err := i.link.attach(i); err != nil {
+		return fmt.Errorf("starting instance %s: %w", i.options.Name, err)
+	}
+	defer i.link.detach(i)
+
+	if !i.ready(ctx) {
+		if i.options.Holding {
+			i.release(ctx)
+		}
+		return nil
+	}
+	i.refresh(ctx)
+	i.step(ctx, Startup{Holding: i.options.Holding}, time.Now())
+	i.loop(ctx)
+	return nil
+}
+
+// ready waits until the link has tried to open its socket, so that an instance does not begin with a fault that is
+// none. It returns false if ctx is done first.
+func (i *Instance) ready(ctx context.Context) bool {
+	for {
+		if tried, _, _ := i.link.state(); tried {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-i.changed:
+		}
+	}
+}
+
+// loop serves timers first, then packets and orders: whatever floods in, an advertisement leaves when it is due.
+func (i *Instance) loop(ctx context.Context) {
+	stop := ctx.Done()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for !i.done {
+		now := time.Now()
+		next, at := i.next()
+		if !at.IsZero() && !at.After(now) {
+			if next == DownTimer {
+				i.catchUp(ctx)
+				if !i.deadlines[DownTimer].Equal(at) {
+					continue
+				}
+			}
+			i.deadlines[next] = time.Time{}
+			i.step(ctx, Expired{Timer: next, Late: now.Sub(at)}, at)
+			continue
+		}
+		if at.IsZero() {
+			timer.Stop()
+		} else {
+			timer.Reset(at.Sub(now))
+		}
+		select {
+		case <-timer.C:
+		case <-stop:
+			stop = nil
+			i.step(ctx, Shutdown{}, time.Now())
+		case <-i.changed:
+			i.refresh(ctx)
+		case h := <-i.packets:
+			i.receive(ctx, h)
+		}
+	}
+}
+
+// next returns the timer that runs out first, and when; the zero time if none is armed.
+func (i *Instance) next() (next Timer, at time.Time) {
+	for t, d := range i.deadlines {
+		if !d.IsZero() && (at.IsZero() || d.Before(at)) {
+			next, at = Timer(t), d
+		}
+	}
+	return next, at
+}
+
+// catchUp hears everything that has arrived before the down timer is believed: after a late wake-up of the process
+// the Master's advertisements are still in the socket.
+func (i *Instance) catchUp(ctx context.Context) {
+	for begin := time.Now(); i.link.pending() && time.Since(begin) < catchUpLimit; {
+		time.Sleep(catchUpPause)
+	}
+	for n := len(i.packets); n > 0; n-- {
+		i.receive(ctx, <-i.packets)
+	}
+}
+
+// refresh brings the machine to what the link, SetFault and Configure say now.
+func (i *Instance) refresh(ctx context.Context) {
+	_, source, err := i.link.state()
+	i.mu.Lock()
+	fault, wanted := i.fault, i.wanted
+	known := i.status.Source
+	i.status.Source = source
+	i.mu.Unlock()
+	if fault == "" && err != nil {
+		fault = err.Error()
+	}
+	now := time.Now()
+	if source != known && source.IsValid() {
+		i.step(ctx, SourceChanged{source}, now)
+	}
+	if !wanted.equal(i.machine.config) {
+		i.step(ctx, Configure{wanted}, now)
+	}
+	if fault != i.machine.fault {
+		if fault == "" {
+			i.step(ctx, Recovered{}, now)
+		} else {
+			i.step(ctx, Failed{fault}, now)
+		}
+	}
+}
+
+// receive checks what depends on the configuration of the instance and gives the advertisement to the machine.
+func (i *Instance) receive(ctx context.Context, h heard) {
+	a, config := h.advertisement, i.machine.config
+	// The owner's own address is one of the virtual ones; 0 is the owner that leaves. Nobody else sends from them.
+	if slices.Contains(config.Addresses, h.source) && a.Priority != PriorityOwner && a.Priority != priorityResign {
+		i.countDrop(DropVirtualSource)
+		i.warn(DropVirtualSource.String(), "dropping VRRP packets", "source", h.source, "reason", DropVirtualSource.String())
+		return
+	}
+	addresses := sameAddresses(a.Addresses, config.Addresses)
+	if !addresses {
+		i.warn("addresses", "another router lists other addresses", "source", h.source, "listed", a.Addresses, "configured", config.Addresses)
+	}
+	if a.Interval != config.Interval {
+		i.warn("interval", "another router has another advertisement interval", "source", h.source, "heard", a.Interval, "configured", config.Interval)
+	}
+	before := i.machine.state
+	i.step(ctx, Received{a, h.source}, time.Now())
+
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := &i.status
+	s.Counters.Received++
+	if !addresses {
+		s.Counters.AddressMismatches++
+	}
+	if a.Interval != config.Interval {
+		s.Counters.IntervalMismatches++
+	}
+	if before == Master && i.machine.state == Master {
+		s.Counters.RivalsHeard++
+		return
+	}
+	if a.Priority != priorityResign {
+		s.Master, s.MasterPriority, s.MasterInterval = h.source, a.Priority, a.Interval
+		return
+	}
+	s.Counters.PriorityZeroReceived++
+	if s.Master == h.source {
+		s.Master, s.MasterPriority, s.MasterInterval = netip.Addr{}, 0, 0
+	}
+}
+
+// step gives one event to the machine and does what it says. Timers count from the moment at.
+func (i *Instance) step(ctx context.Context, ev Event, at time.Time) {
+	for _, action := range i.machine.Step(ev) {
+		switch action := action.(type) {
+		case Take:
+			i.take(ctx)
+		case Announce:
+			i.holder.Announce()
+		case Release:
+			i.release(ctx)
+		case Send:
+			i.send(action.Priority)
+		case Arm:
+			i.arm(action, at)
+		case Shift:
+			if d := &i.deadlines[action.Timer]; !d.IsZero() {
+				*d = d.Add(action.By)
+			}
+		case Cancel:
+			i.deadlines[action.Timer] = time.Time{}
+		case Transition:
+			i.transition(action)
+		case Done:
+			i.done = true
+		default:
+			panic(fmt.Sprintf("vrrp: unknown action %T", action))
+		}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.status.Config = i.machine.config
+	i.status.Holding = i.machine.holding
+	if i.machine.state == Fault {
+		i.status.Reason = i.machine.fault
+	}
+}
+
+// arm starts a timer. A moment that has passed already, because the runner was late, would bring the timers one
+// after the other without a pause: then it counts from now.
+func (i *Instance) arm(a Arm, at time.Time) {
+	now := time.Now()
+	deadline := at.Add(a.After)
+	if deadline.Before(now) {
+		deadline = now.Add(a.After)
+	}
+	i.deadlines[a.Timer] = deadline
+}
+
+func (i *Instance) take(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(i.machine.config.Interval/2, maxTake))
+	defer cancel()
+	if err := i.holder.Take(ctx); err != nil {
+		i.holderError("taking the addresses", err)
+	}
+}
+
+func (i *Instance) release(ctx context.Context) {
+	limit := min(i.machine.config.Interval/2, maxTake)
+	if ctx.Err() != nil {
+		limit = maxFinalRelease
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	if err := i.holder.Release(ctx); err != nil {
+		i.holderError("releasing the addresses", err)
+	}
+}
+
+func (i *Instance) holderError(doing string, err error) {
+	i.log.Warn(doing, "error", err)
+	i.mu.Lock()
+	i.status.Counters.HolderErrors++
+	i.mu.Unlock()
+}
+
+func (i *Instance) send(priority uint8) {
+	config := i.machine.config
+	err := i.link.send(Advertisement{config.VRID, priority, config.Interval, config.Addresses})
+	i.mu.Lock()
+	if err != nil {
+		i.status.Counters.SendErrors++
+	} else {
+		i.status.Counters.Sent++
+		if priority == priorityResign {
+			i.status.Counters.PriorityZeroSent++
+		}
+	}
+	i.mu.Unlock()
+	if err == nil {
+		i.sendError = ""
+		return
+	}
+	if text := err.Error(); text != i.sendError {
+		i.sendError = text
+		i.log.Warn("advertisement not sent", "error", err)
+	}
+}
+
+func (i *Instance) transition(t Transition) {
+	t.Time = time.Now()
+	i.mu.Lock()
+	s := &i.status
+	s.State, s.Since, s.Reason = t.To, t.Time, t.Reason
+	switch t.To {
+	case Master:
+		s.Counters.MasterTransitions++
+		s.Master, s.MasterPriority, s.MasterInterval = s.Source, i.machine.config.Priority, i.machine.config.Interval
+	case Initialize, Backup, Fault:
+		s.Master, s.MasterPriority, s.MasterInterval = netip.Addr{}, 0, 0
+	}
+	i.mu.Unlock()
+	i.log.Info("state changed", "from", t.From, "to", t.To, "reason", t.Reason)
+	if i.options.OnTransition != nil {
+		i.options.OnTransition(t)
+	}
+}
+
+// warn logs at most one line a minute for each key.
+func (i *Instance) warn(key, message string, args ...any) {
+	if last, ok := i.warned[key]; ok && time.Since(last) < dropLogPause {
+		return
+	}
+	i.warned[key] = time.Now()
+	i.log.Warn(message, args...)
+}
+
+// poke has Run look at what changed.
+func (i *Instance) poke() {
+	select {
+	case i.changed <- struct{}{}:
+	default:
+	}
+}
+
+// deliver puts an advertisement into the queue; false if that is full.
+func (i *Instance) deliver(h heard) bool {
+	select {
+	case i.packets <- h:
+		return true
+	default:
+		return false
+	}
+}
+
+func (i *Instance) countDrop(reason DropReason) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.drops[reason]++
+}
+
+// sameAddresses compares two lists as sets.
+func sameAddresses(a, b []netip.Addr) bool {
+	return maps.Equal(set(a), set(b))
+}
+
+func set(addresses []netip.Addr) map[netip.Addr]struct{} {
+	m := make(map[netip.Addr]struct{}, len(addresses))
+	for _, a := range addresses {
+		m[a] = struct{}{}
+	}
+	return m
+}

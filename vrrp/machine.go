@@ -1,0 +1,383 @@
+package vrrp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Machine is the state machine of one virtual router, RFC 9568, section 6.4, with the hand-over of this package's
+// comment. It is pure: Step is its only entrance, actions are its only effect. It is not safe for concurrent use.
+type Machine struct {
+	config Config
+	state  State
+	source netip.Addr // of our advertisements; decides between equal priorities
+	fault  string     // why this router cannot take part, "" if it can
+
+	masterInterval time.Duration // Active_Adver_Interval, learned from the Master; 0 while nobody was heard
+
+	holding   bool // the addresses are on the interface, or may be
+	releasing bool // ReleaseTimer runs
+	adopting  bool // Backup that found the addresses at start and has heard nobody yet
+	leaving   bool // Shutdown came
+	repeated  bool // the second priority 0 of a shutdown is out
+	replied   bool // ReplyTimer runs
+	listening bool // Master that overslept: AdvertTimer runs for a skew time, in which it says nothing
+	rival     bool // another one was heard while listening
+}
+
+// NewMachine returns a Machine in Initialize. The configuration must be valid.
+func NewMachine(config Config) *Machine {
+	return &Machine{config: config}
+}
+
+// State returns the present state.
+func (m *Machine) State() State { return m.state }
+
+// Config returns the present configuration.
+func (m *Machine) Config() Config { return m.config }
+
+// Step takes one event and returns what is to be done, in order.
+func (m *Machine) Step(ev Event) []Action {
+	switch ev := ev.(type) {
+	case Startup:
+		return m.startup(ev)
+	case Shutdown:
+		return m.shutdown()
+	case Expired:
+		return m.expired(ev)
+	case Received:
+		return m.received(ev)
+	case Configure:
+		return m.configure(ev.Config)
+	case Failed:
+		return m.failed(ev.Reason)
+	case Recovered:
+		return m.recovered()
+	case SourceChanged:
+		m.source = ev.Source
+		return nil
+	}
+	panic(fmt.Sprintf("vrrp: unknown event %T", ev))
+}
+
+// startup is the Startup event of RFC 9568, section 6.4.1.
+func (m *Machine) startup(ev Startup) []Action {
+	if m.state != Initialize || m.leaving {
+		return nil
+	}
+	m.holding = ev.Holding
+	if m.fault != "" {
+		return m.enterFault(nil)
+	}
+	return m.begin("started")
+}
+
+// begin enters the election, at the start and after a fault.
+func (m *Machine) begin(reason string) []Action {
+	if m.config.Priority == PriorityOwner {
+		return m.becomeMaster(reason + " as the owner of the addresses")
+	}
+	m.adopting = m.holding
+	if m.adopting {
+		reason += " with the addresses on the interface"
+	}
+	m.masterInterval = 0
+	return []Action{
+		Arm{DownTimer, m.masterDown()},
+		m.enter(Backup, reason),
+	}
+}
+
+func (m *Machine) expired(ev Expired) []Action {
+	switch ev.Timer {
+	case AdvertTimer:
+		return m.advertDue(ev.Late)
+	case DownTimer:
+		if m.state != Backup {
+			return nil
+		}
+		return m.becomeMaster("no master heard")
+	case ReleaseTimer:
+		return m.lingerOver()
+	case HandoverTimer:
+		return m.handoverOverdue()
+	case ReplyTimer:
+		m.replied = false
+		return nil
+	}
+	panic(fmt.Sprintf("vrrp: unknown timer %d", ev.Timer))
+}
+
+// becomeMaster takes the addresses first and advertises then: from the first advertisement on the old Master lets
+// go, and somebody must answer already.
+func (m *Machine) becomeMaster(reason string) []Action {
+	var actions []Action
+	if m.releasing {
+		m.releasing = false
+		actions = append(actions, Cancel{ReleaseTimer})
+	}
+	m.holding = true
+	m.adopting = false
+	m.masterInterval = 0
+	return append(actions,
+		Take{},
+		Send{m.config.Priority},
+		Arm{AdvertTimer, m.config.Interval},
+		m.enter(Master, reason),
+	)
+}
+
+// advertDue is the Adver_Timer event of RFC 9568, section 6.4.3.
+func (m *Machine) advertDue(late time.Duration) []Action {
+	if m.state != Master {
+		return nil
+	}
+	// A Master that was frozen for so long has been given up by the others: listen first.
+	if late > m.masterDown() {
+		m.listening = true
+		return []Action{Arm{AdvertTimer, skewTime(m.config.Priority, m.config.Interval)}}
+	}
+	actions := []Action{
+		Send{m.config.Priority},
+		Arm{AdvertTimer, m.config.Interval},
+	}
+	if m.listening && m.rival {
+		actions = append(actions, Announce{})
+	}
+	m.listening, m.rival = false, false
+	return actions
+}
+
+func (m *Machine) received(ev Received) []Action {
+	switch m.state {
+	case Backup:
+		return m.receivedAsBackup(ev)
+	case Master:
+		return m.receivedAsMaster(ev)
+	case Initialize:
+		return m.receivedWhileLeaving(ev)
+	case Fault:
+		return nil
+	}
+	panic(fmt.Sprintf("vrrp: unknown state %d", m.state))
+}
+
+// receivedAsBackup is the ADVERTISEMENT event of RFC 9568, section 6.4.2.
+func (m *Machine) receivedAsBackup(ev Received) []Action {
+	a := ev.Advertisement
+	if a.Priority == priorityResign {
+		return []Action{Arm{DownTimer, skewTime(m.config.Priority, m.interval())}}
+	}
+	var actions []Action
+	if m.adopting {
+		// Somebody else took over while we were dead: from here on this is a start without addresses.
+		before := m.masterDown()
+		m.adopting = false
+		actions = append(actions, Shift{DownTimer, m.masterDown() - before})
+		actions = append(actions, m.linger())
+	}
+	if a.Priority < m.config.Priority && m.config.preempts() {
+		return actions // the timer runs on: that is how a better Backup takes over
+	}
+	m.masterInterval = a.Interval
+	return append(actions, Arm{DownTimer, m.masterDown()})
+}
+
+// receivedAsMaster is the ADVERTISEMENT event of RFC 9568, section 6.4.3.
+func (m *Machine) receivedAsMaster(ev Received) []Action {
+	a := ev.Advertisement
+	if a.Priority == priorityResign {
+		return m.reply(Send{m.config.Priority}, Arm{AdvertTimer, m.config.Interval})
+	}
+	if a.Priority < m.config.Priority ||
+		a.Priority == m.config.Priority && ev.Source.Compare(m.source) <= 0 {
+		return m.reply(Send{m.config.Priority})
+	}
+	reason := fmt.Sprintf("%s has priority %d", ev.Source, a.Priority)
+	if a.Priority == m.config.Priority {
+		reason = fmt.Sprintf("%s has the same priority %d and the higher address", ev.Source, a.Priority)
+	}
+	m.listening, m.rival = false, false
+	m.masterInterval = a.Interval
+	return []Action{
+		Cancel{AdvertTimer},
+		Arm{DownTimer, m.masterDown()},
+		m.linger(),
+		m.enter(Backup, reason),
+	}
+}
+
+// reply answers a router that loses against this Master, or that resigns beside it, and repairs what its gratuitous
+// ARP has done. Ten answers a second are enough for any number of routers, they all hear each of them.
+func (m *Machine) reply(actions ...Action) []Action {
+	if m.listening {
+		m.rival = true
+		return nil
+	}
+	if m.replied {
+		return nil
+	}
+	m.replied = true
+	return append(actions, Announce{}, Arm{ReplyTimer, replyPause})
+}
+
+// receivedWhileLeaving waits for the successor of a Master that shuts down.
+func (m *Machine) receivedWhileLeaving(ev Received) []Action {
+	if !m.holding || m.releasing || ev.Advertisement.Priority == priorityResign {
+		return nil
+	}
+	return []Action{Cancel{HandoverTimer}, m.linger()}
+}
+
+// linger starts the time after which the addresses go.
+func (m *Machine) linger() Action {
+	m.releasing = true
+	return Arm{ReleaseTimer, min(m.config.Interval, maxLinger)}
+}
+
+func (m *Machine) lingerOver() []Action {
+	if !m.releasing {
+		return nil
+	}
+	m.releasing = false
+	m.holding = false
+	actions := []Action{Release{}}
+	if m.leaving {
+		actions = append(actions, Done{})
+	}
+	return actions
+}
+
+// shutdown is the Shutdown event. A Master resigns and goes on answering until its successor was heard.
+func (m *Machine) shutdown() []Action {
+	if m.leaving {
+		return nil
+	}
+	m.leaving = true
+	var actions []Action
+	switch m.state {
+	case Master:
+		m.listening, m.rival = false, false
+		return []Action{
+			Cancel{AdvertTimer},
+			Send{priorityResign},
+			Arm{HandoverTimer, m.config.Interval},
+			m.enter(Initialize, "shutdown"),
+		}
+	case Backup:
+		m.adopting = false
+		actions = append(actions, Cancel{DownTimer}, m.enter(Initialize, "shutdown"))
+	case Fault:
+		actions = append(actions, m.enter(Initialize, "shutdown"))
+	case Initialize:
+	}
+	if m.releasing {
+		return actions // the addresses go when the linger is over, and Done comes then
+	}
+	if m.holding {
+		m.holding = false
+		actions = append(actions, Release{})
+	}
+	return append(actions, Done{})
+}
+
+// handoverOverdue comes when a Master that shuts down has heard nobody for an interval: once more, the packet may
+// have been lost; the second time there is nobody.
+func (m *Machine) handoverOverdue() []Action {
+	if !m.leaving || m.releasing {
+		return nil
+	}
+	if !m.repeated {
+		m.repeated = true
+		return []Action{Send{priorityResign}, Arm{HandoverTimer, m.config.Interval}}
+	}
+	m.holding = false
+	return []Action{Release{}, Done{}}
+}
+
+func (m *Machine) failed(reason string) []Action {
+	m.fault = reason
+	switch m.state {
+	case Master:
+		m.listening, m.rival = false, false
+		return m.enterFault([]Action{Cancel{AdvertTimer}, Send{priorityResign}})
+	case Backup:
+		return m.enterFault([]Action{Cancel{DownTimer}})
+	case Initialize:
+		if !m.leaving {
+			return nil // Startup looks at it
+		}
+		m.holding, m.releasing = false, false
+		return []Action{Cancel{HandoverTimer}, Cancel{ReleaseTimer}, Release{}, Done{}}
+	case Fault:
+		return nil
+	}
+	panic(fmt.Sprintf("vrrp: unknown state %d", m.state))
+}
+
+// enterFault lets the addresses go at once: nobody can reach them here.
+func (m *Machine) enterFault(actions []Action) []Action {
+	if m.releasing {
+		m.releasing = false
+		actions = append(actions, Cancel{ReleaseTimer})
+	}
+	if m.holding {
+		m.holding = false
+		actions = append(actions, Release{})
+	}
+	m.adopting = false
+	return append(actions, m.enter(Fault, m.fault))
+}
+
+func (m *Machine) recovered() []Action {
+	m.fault = ""
+	if m.state != Fault {
+		return nil
+	}
+	return m.begin("recovered")
+}
+
+// configure keeps state and cadence. A Master's new priority and interval are in its next regular advertisement;
+// what a Backup waits for moves by as much as its wait has changed.
+func (m *Machine) configure(config Config) []Action {
+	before := m.masterDown()
+	addresses := m.config.Addresses
+	m.config = config
+	switch m.state {
+	case Backup:
+		if by := m.masterDown() - before; by != 0 {
+			return []Action{Shift{DownTimer, by}}
+		}
+	case Master:
+		if !slices.Equal(addresses, config.Addresses) {
+			return []Action{Take{}}
+		}
+	case Initialize, Fault:
+	}
+	return nil
+}
+
+// enter changes the state.
+func (m *Machine) enter(to State, reason string) Action {
+	t := Transition{From: m.state, To: to, Reason: reason}
+	m.state = to
+	return t
+}
+
+// interval is the Active_Adver_Interval: the Master's, or our own while none was heard.
+func (m *Machine) interval() time.Duration {
+	if m.masterInterval != 0 {
+		return m.masterInterval
+	}
+	return m.config.Interval
+}
+
+// masterDown is how long a Backup waits for the Master.
+func (m *Machine) masterDown() time.Duration {
+	if m.adopting {
+		return m.interval() + skewTime(m.config.Priority, m.interval())
+	}
+	return masterDownInterval(m.config.Priority, m.interval())
+}
