@@ -1,0 +1,50 @@
+package vip
+
+// set is a set of addresses.
+type set map[Address]struct{}
+
+func newSet(lists ...[]Address) set {
+	n := 0
+	for _, l := range lists {
+		n += len(l)
+	}
+	s := make(set, n)
+	for _, l := range lists {
+		for _, a := range l {
+			s[a] = struct{}{}
+		}
+	}
+	return s
+}
+
+func (s set) has(a Address) bool {
+	_, ok := s[a]
+	return ok
+}
+
+// Diff returns the least change that brings a machine which carries have to d:
+// the addresses to add, in the order of d.Held, and the addresses to remove, in
+// the order of have.
+//
+// Only an address that is lvsd's own is ever removed: one in d.Known, or one
+// that is remembered because lvsd put it on the machine at an earlier time. The
+// effort is linear in the number of addresses.
+func Diff(d Desired, remembered, have []Address) (add, remove []Address) {
+	held := newSet(d.Held)
+	ours := newSet(d.Known, remembered)
+	present := newSet(have)
+
+	for _, a := range d.Held {
+		if !present.has(a) {
+			add = append(add, a)
+			present[a] = struct{}{} // a second mention adds nothing
+		}
+	}
+	for _, a := range have {
+		if ours.has(a) && !held.has(a) {
+			remove = append(remove, a)
+			delete(ours, a)
+		}
+	}
+	return add, remove
+}

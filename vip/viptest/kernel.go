@@ -1,0 +1,289 @@
+// Package viptest fakes what package vip stands on: a kernel with interfaces and
+// addresses, and the wires that frames are sent on. Both are strict, keep their
+// state, and work in synctest bubbles.
+package viptest
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"lvsd/vip"
+)
+
+// An Op is a call of the kernel.
+type Op string
+
+// The calls of vip.Kernel.
+const (
+	OpAddresses Op = "addresses"
+	OpAdd       Op = "add"
+	OpDelete    Op = "delete"
+)
+
+// A Kernel is a vip.Kernel in memory. As the real one, it refuses to add an
+// address twice (EEXIST), to delete one that is not there (EADDRNOTAVAIL), and to
+// do either on an interface that does not exist (vip.ErrNoLink).
+type Kernel struct {
+	mu    sync.Mutex
+	links []*link // in the order of their making
+	index int     // of the newest
+	fault func(Op, vip.Address) error
+	calls []string
+	wake  chan struct{}
+}
+
+type link struct {
+	vip.Link
+}
+
+var _ vip.Kernel = (*Kernel)(nil)
+
+// NewKernel returns a Kernel with the named interfaces, which are up.
+func NewKernel(interfaces ...string) *Kernel {
+	k := &Kernel{wake: make(chan struct{}, 1)}
+	for _, name := range interfaces {
+		k.AddLink(name)
+	}
+	return k
+}
+
+// AddLink makes an interface, up and with carrier. Its index is new, and its
+// hardware address is 02:00:00:00:00:xx with the index as xx.
+func (k *Kernel) AddLink(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.find(name) != nil {
+		panic("viptest: interface " + name + " is there already")
+	}
+	k.index++
+	k.links = append(k.links, &link{vip.Link{
+		Name:         name,
+		Index:        k.index,
+		HardwareAddr: net.HardwareAddr{2, 0, 0, 0, byte(k.index >> 8), byte(k.index)},
+		MTU:          1500,
+		Up:           true,
+		Carrier:      true,
+	}})
+	k.notify()
+}
+
+// RemoveLink removes an interface and the addresses on it.
+func (k *Kernel) RemoveLink(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.must(name)
+	k.links = slices.DeleteFunc(k.links, func(l *link) bool { return l.Name == name })
+	k.notify()
+}
+
+// SetLink changes an interface: up or down, its carrier, its hardware address.
+func (k *Kernel) SetLink(name string, change func(*vip.Link)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	change(&k.must(name).Link)
+	k.notify()
+}
+
+// Link returns the named interface, as vip.Linux does.
+func (k *Kernel) Link(name string) (vip.Link, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.find(name)
+	if l == nil {
+		return vip.Link{}, fmt.Errorf("%w: %s", vip.ErrNoLink, name)
+	}
+	out := l.Link
+	out.HardwareAddr = slices.Clone(out.HardwareAddr)
+	out.Addresses = slices.Clone(out.Addresses)
+	return out, nil
+}
+
+// Fail makes each call ask fault first; an error of it is what the call returns,
+// and nothing else happens. With OpAddresses the address is the zero one. Nil
+// ends it. fault must not call the Kernel.
+func (k *Kernel) Fail(fault func(Op, vip.Address) error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fault = fault
+}
+
+// Wake receives when addresses or interfaces have changed, by whomever. It has
+// one slot.
+func (k *Kernel) Wake() <-chan struct{} { return k.wake }
+
+// Put adds an address as somebody else would, with "ip addr add".
+func (k *Kernel) Put(a vip.Address) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.add(a); err != nil {
+		panic(fmt.Sprintf("viptest: putting %s: %v", a, err))
+	}
+}
+
+// Take deletes an address as somebody else would, with "ip addr del".
+func (k *Kernel) Take(a vip.Address) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.delete(a); err != nil {
+		panic(fmt.Sprintf("viptest: taking %s: %v", a, err))
+	}
+}
+
+// Has reports whether an address is there.
+func (k *Kernel) Has(a vip.Address) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.find(a.Interface)
+	return l != nil && slices.Contains(l.Addresses, a.Prefix)
+}
+
+// Calls returns the calls that meant to change something, and succeeded, since
+// Calls was called last: "add 10.0.0.1/24 on eth0".
+func (k *Kernel) Calls() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	calls := k.calls
+	k.calls = nil
+	return calls
+}
+
+// String prints the interfaces and addresses as "ip -brief addr" does.
+func (k *Kernel) String() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var b strings.Builder
+	for _, l := range k.links {
+		state := "DOWN"
+		if l.Up && l.Carrier {
+			state = "UP"
+		}
+		fmt.Fprintf(&b, "%-16s %-14s", l.Name, state)
+		for _, p := range l.Addresses {
+			fmt.Fprintf(&b, " %s", p)
+		}
+		b.WriteString(" \n")
+	}
+	return b.String()
+}
+
+// Addresses implements vip.Kernel.
+func (k *Kernel) Addresses() ([]vip.Address, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.injected(OpAddresses, vip.Address{}); err != nil {
+		return nil, err
+	}
+	var have []vip.Address
+	for _, l := range k.links {
+		for _, p := range l.Addresses {
+			have = append(have, vip.Address{Interface: l.Name, Prefix: p})
+		}
+	}
+	return have, nil
+}
+
+// Add implements vip.Kernel.
+func (k *Kernel) Add(a vip.Address) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.injected(OpAdd, a); err != nil {
+		return err
+	}
+	if err := k.add(a); err != nil {
+		return err
+	}
+	k.calls = append(k.calls, "add "+a.String())
+	return nil
+}
+
+// Delete implements vip.Kernel.
+func (k *Kernel) Delete(a vip.Address) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.injected(OpDelete, a); err != nil {
+		return err
+	}
+	if err := k.delete(a); err != nil {
+		return err
+	}
+	k.calls = append(k.calls, "delete "+a.String())
+	return nil
+}
+
+func (k *Kernel) injected(op Op, a vip.Address) error {
+	if k.fault == nil {
+		return nil
+	}
+	return k.fault(op, a)
+}
+
+func (k *Kernel) add(a vip.Address) error {
+	l := k.find(a.Interface)
+	if l == nil {
+		return fmt.Errorf("%w: %s", vip.ErrNoLink, a.Interface)
+	}
+	if !a.Prefix.IsValid() {
+		return syscall.EINVAL
+	}
+	for _, p := range l.Addresses {
+		// The real kernel tells IPv6 addresses apart without their prefix length.
+		if p == a.Prefix || p.Addr().Is6() && p.Addr() == a.Prefix.Addr() {
+			return syscall.EEXIST
+		}
+	}
+	l.Addresses = append(l.Addresses, a.Prefix)
+	k.notify()
+	return nil
+}
+
+func (k *Kernel) delete(a vip.Address) error {
+	l := k.find(a.Interface)
+	if l == nil {
+		return fmt.Errorf("%w: %s", vip.ErrNoLink, a.Interface)
+	}
+	i := slices.Index(l.Addresses, a.Prefix)
+	if i < 0 {
+		return syscall.EADDRNOTAVAIL
+	}
+	l.Addresses = slices.Delete(l.Addresses, i, i+1)
+	k.notify()
+	return nil
+}
+
+func (k *Kernel) find(name string) *link {
+	for _, l := range k.links {
+		if l.Name == name {
+			return l
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) must(name string) *link {
+	l := k.find(name)
+	if l == nil {
+		panic("viptest: no interface " + name)
+	}
+	return l
+}
+
+func (k *Kernel) notify() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Addresses parses words like "10.0.0.1/24" into addresses on an interface.
+func Addresses(interfaceName string, prefixes ...string) []vip.Address {
+	var out []vip.Address
+	for _, p := range prefixes {
+		out = append(out, vip.Address{Interface: interfaceName, Prefix: netip.MustParsePrefix(p)})
+	}
+	return out
+}
