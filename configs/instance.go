@@ -1,0 +1,176 @@
+package configs
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"lvsd/vrrp"
+)
+
+// defaultAdvertInterval is that of RFC 9568, section 6.1.
+const defaultAdvertInterval = time.Second
+
+// maxInterface is the length of a name of a network interface, IFNAMSIZ in
+// linux/if.h without the zero byte.
+const maxInterface = 15
+
+// router is what tells VRRP instances apart on the wire.
+type router struct {
+	iface string
+	vrid  int
+}
+
+// checkInstances notes what cannot work with the instances on any director.
+func (b *builder) checkInstances() {
+	b.holders = make(map[netip.Addr]holder)
+	for _, name := range sortedKeys(b.instances) {
+		raw := b.instances[name]
+		b.checkInterface(raw.Interface)
+		if !raw.VRID.set() {
+			b.add(raw.at, "vrid is missing: must be 1 to 255, the same on all directors and on no other router of the network")
+		}
+		switch n := len(raw.Addresses); {
+		case n == 0:
+			b.add(raw.at, `addresses is missing: must be a list like ["192.168.50.100/24"]`)
+		case n > vrrp.MaxAddresses:
+			b.add(raw.Addresses[vrrp.MaxAddresses].at, "%d addresses: must be 1 to %d: make it several instances", n, vrrp.MaxAddresses)
+		}
+		for _, address := range raw.Addresses {
+			if address.good() {
+				b.checkAddress(name, address)
+			}
+		}
+	}
+	for _, director := range sortedKeys(b.directors) {
+		for _, override := range b.directors[director].VRRP {
+			b.checkInterface(override.Interface)
+		}
+		b.checkRouters(director, b.directors[director])
+		b.checkOwner(director)
+	}
+	if len(b.directors) == 0 {
+		b.checkRouters("", new(rawDirector))
+	}
+}
+
+// checkInterface notes a name that no interface can have.
+func (b *builder) checkInterface(name value[string]) {
+	if !name.good() {
+		return
+	}
+	// The rules of the kernel: dev_valid_name in net/core/dev.c.
+	if n := name.is; n == "" || len(n) > maxInterface || n == "." || n == ".." || strings.ContainsAny(n, "/: \t\n\v\f\r") {
+		b.add(name.at, "interface %s: must be the name of a network interface, 1 to %d characters", show(n), maxInterface)
+	}
+}
+
+// checkAddress notes what is wrong with one virtual address, and who holds it.
+func (b *builder) checkAddress(instance string, address value[netip.Prefix]) {
+	prefix := address.is
+	a := prefix.Addr()
+	switch {
+	case !a.Is4():
+		b.add(address.at, "addresses %q: must be IPv4", prefix)
+		return
+	case a.IsLoopback():
+		b.add(address.at, "addresses %q: must not be a loopback address", prefix)
+		return
+	case prefix.Bits() == 0:
+		b.add(address.at, "addresses %q: the prefix length must be 1 to 32", prefix)
+		return
+	case prefix.Bits() < 31 && (a == prefix.Masked().Addr() || a == broadcast(prefix)):
+		b.add(address.at, "addresses %q: is the network or its broadcast address: must be the address of one machine", prefix)
+		return
+	}
+	if other, ok := b.holders[a]; ok {
+		b.add(address.at, "addresses %q: vrrp %q has %s already (%s): must be there once", prefix, other.instance, a, other.at)
+		return
+	}
+	b.holders[a] = holder{instance, address.at}
+}
+
+// broadcast returns the last address of an IPv4 network.
+func broadcast(p netip.Prefix) netip.Addr {
+	b := p.Addr().As4()
+	for bit := p.Bits(); bit < 32; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return netip.AddrFrom4(b)
+}
+
+// checkRouters notes instances that a director could not tell apart or has no
+// interface for.
+func (b *builder) checkRouters(director string, raw *rawDirector) {
+	routers := make(map[router]value[int])
+	for _, name := range sortedKeys(b.instances) {
+		instance := b.instances[name]
+		iface := raw.interfaceOf(name, instance)
+		if !iface.set() {
+			where := ""
+			if director != "" {
+				where = " or in [director." + director + ".vrrp." + name + "]"
+			}
+			b.add(instance.at, "interface is missing: must be set here%s", where)
+		}
+		if !iface.good() || !instance.VRID.good() {
+			continue
+		}
+		r := router{iface.is, instance.VRID.is}
+		if other, ok := routers[r]; ok {
+			b.add(instance.VRID.at, "vrid %d: %s has it on interface %s already (%s): must be another",
+				r.vrid, other.at.table, strconv.Quote(r.iface), other.at)
+			continue
+		}
+		routers[r] = instance.VRID
+	}
+}
+
+// checkOwner notes a virtual address that is a director's own one. Whoever is
+// not Master must not have the address, and so the director would lose its own.
+// Only the address owner of the RFC may do so, with priority 255.
+func (b *builder) checkOwner(director string) {
+	raw := b.directors[director]
+	h, ok := b.holders[raw.Address.is]
+	if !ok {
+		return
+	}
+	if raw.priorityOf(h.instance, b.instances[h.instance]) == vrrp.PriorityOwner {
+		return
+	}
+	b.add(h.at, "addresses: %s is the address of director %q (%s): must be another address, or that director's priority must be %d",
+		raw.Address.is, director, raw.Address.at, vrrp.PriorityOwner)
+}
+
+// interfaceOf returns the interface of an instance on a director.
+func (d *rawDirector) interfaceOf(name string, instance *rawInstance) value[string] {
+	if o := d.VRRP[name]; o != nil && o.Interface.set() {
+		return o.Interface
+	}
+	return instance.Interface
+}
+
+// priorityOf returns the priority of an instance on a director.
+func (d *rawDirector) priorityOf(name string, instance *rawInstance) int {
+	if o := d.VRRP[name]; o != nil && o.Priority.set() {
+		return o.Priority.or(defaultPriority)
+	}
+	return instance.Priority.or(d.Priority.or(defaultPriority))
+}
+
+// build returns the instance as it is on one director.
+func (i *rawInstance) build(name string, d *rawDirector) Instance {
+	instance := Instance{
+		Name:           name,
+		Interface:      d.interfaceOf(name, i).is,
+		VRID:           uint8(i.VRID.is),
+		Priority:       uint8(d.priorityOf(name, i)),
+		AdvertInterval: i.AdvertInterval.or(defaultAdvertInterval),
+		Preempt:        i.Preempt.or(true),
+	}
+	for _, address := range i.Addresses {
+		instance.Addresses = append(instance.Addresses, address.is)
+	}
+	return instance
+}
