@@ -211,7 +211,7 @@ func (r *Reconciler) Status() Status {
 func (r *Reconciler) Run(ctx context.Context) error {
 	defer close(r.stopped)
 
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(r.options.Period)
 	defer timer.Stop()
 	var backoff time.Duration
 	for {

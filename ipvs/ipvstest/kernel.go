@@ -70,7 +70,8 @@ func New(services ...ipvs.Service) *Kernel {
 
 // SetFault makes f decide over every call from now on: an error it returns is
 // returned by the call, which then does nothing. nil ends that. f runs in the
-// goroutine of the caller and may block it, and must not call the Kernel.
+// goroutine of the caller and may block it; it may call Edit, as somebody who is
+// quicker than the caller, but no method of ipvs.Kernel.
 func (k *Kernel) SetFault(f func(Call) error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
