@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+)
+
+// Where things are unless a flag says otherwise.
+const (
+	defaultConfig  = "/etc/lvsd/lvsd.toml"
+	defaultRuntime = "/run/lvsd"
+)
+
+// errNotWell ends a command that has already said what is not well.
+var errNotWell = errors.New("something is not well")
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no argument, got %q; see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())}
+	}
+	return nil
+}
+
+func atMostOneArg(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usageError{fmt.Errorf("%s takes one file, got %d; see %s --help", cmd.CommandPath(), len(args), cmd.CommandPath())}
+	}
+	return nil
+}
+
+// addConfigFlag adds --config.
+func addConfigFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().StringP("config", "c", defaultConfig, "the configuration file")
+}
+
+// addNameFlag adds --name.
+func addNameFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().StringP("name", "n", "", "the [director.NAME] that this machine is (default: its host name)")
+}
+
+// addRuntimeFlag adds --runtime-dir. systemd says by RUNTIME_DIRECTORY where
+// it made one.
+func addRuntimeFlag(cmd *cobra.Command) *string {
+	dir := defaultRuntime
+	if d := os.Getenv("RUNTIME_DIRECTORY"); d != "" {
+		dir = d
+	}
+	return cmd.Flags().String("runtime-dir", dir, "the folder of the control socket and of the memory of what is ours")
+}
+
+// directorName is the name of this director: what the flag says, or the host
+// name.
+func directorName(flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("finding the host name: %w; give --name", err)
+	}
+	return name, nil
+}
+
+func socketPath(runtime string) string   { return filepath.Join(runtime, "control.sock") }
+func addressState(runtime string) string { return filepath.Join(runtime, "addresses.json") }
+func serviceState(runtime string) string { return filepath.Join(runtime, "services.json") }

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"lvsd/ipvs"
+	"lvsd/vip"
+)
+
+// releaseTimeout bounds how long the kernel may take to give everything up.
+const releaseTimeout = 10 * time.Second
+
+func releaseCommand() *cobra.Command {
+	var runtime *string
+	cmd := &cobra.Command{
+		Use:   "release",
+		Short: "Take out of the kernel what a killed daemon left",
+		Long: `Take the addresses and the IPVS services out of the kernel that a killed
+daemon left there. It is what the systemd unit runs after the daemon has ended;
+after a proper end it finds nothing to do. It refuses to work while lvsd runs.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := newLogger(os.Stderr, "auto", "info")
+			if err != nil {
+				return err
+			}
+			if c, err := net.Dial("unix", socketPath(*runtime)); err == nil {
+				c.Close()
+				return fmt.Errorf("releasing what was left: lvsd runs and answers on %s; stop it instead", socketPath(*runtime))
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), releaseTimeout)
+			defer cancel()
+			return errors.Join(
+				releaseAddresses(ctx, addressState(*runtime), log),
+				releaseServices(ctx, serviceState(*runtime), log),
+			)
+		},
+	}
+	runtime = addRuntimeFlag(cmd)
+	return cmd
+}
+
+func releaseAddresses(ctx context.Context, state string, log *slog.Logger) error {
+	if _, err := os.Stat(state); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	network, err := vip.Open()
+	if err != nil {
+		return err
+	}
+	defer network.Close()
+	r, err := vip.NewReconciler(network, vip.Options{StateFile: state, Log: log})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go r.Run(ctx, nil) //nolint:errcheck // Apply tells what went wrong
+	return r.Apply(ctx, vip.Desired{})
+}
+
+func releaseServices(ctx context.Context, state string, log *slog.Logger) error {
+	if _, err := os.Stat(state); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	kernel, err := ipvs.Open()
+	if err != nil {
+		return err
+	}
+	r, err := ipvs.NewReconciler(kernel, ipvs.Options{StateFile: state, Log: log})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go r.Run(ctx) //nolint:errcheck // Clear tells what went wrong
+	return r.Clear(ctx)
+}

@@ -1,0 +1,103 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"lvsd/internal/director"
+	"lvsd/internal/elector"
+)
+
+// Limits of the control socket.
+const (
+	requestTimeout = 5 * time.Second
+	maxHeaderBytes = 16 << 10
+)
+
+// Server answers on the control socket.
+type Server struct {
+	options  Options
+	started  time.Time
+	listener net.Listener
+	http     *http.Server
+}
+
+// Options are what the control socket tells about.
+type Options struct {
+	Version  string
+	Elector  *elector.Elector
+	Director *director.Director
+	Log      *slog.Logger
+}
+
+// Listen takes the control socket at path, which only root may use. A socket
+// that a killed daemon left is replaced; one that answers is an error, because
+// another lvsd runs.
+func Listen(path string, o Options) (*Server, error) {
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("taking the control socket %s: another lvsd answers on it; stop that one first", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("removing the old control socket: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("taking the control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		listener.Close()
+		return nil, fmt.Errorf("closing the control socket to others: %w", err)
+	}
+	s := &Server{options: o, started: time.Now(), listener: listener}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", s.serveStatus)
+	s.http = &http.Server{
+		Handler:        http.TimeoutHandler(mux, requestTimeout, "the daemon did not answer in time\n"),
+		ReadTimeout:    requestTimeout,
+		WriteTimeout:   2 * requestTimeout,
+		MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog:       slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
+	services, err := s.options.Director.Status(r.Context())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	status := Status{
+		Version:   s.options.Version,
+		PID:       os.Getpid(),
+		StartedAt: s.started,
+		Instances: s.options.Elector.Status(),
+		Status:    services,
+	}
+	status.Problems = problems(status)
+	w.Header().Set("Content-Type", "application/json")
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(status); err != nil {
+		s.options.Log.Debug("answering a status request", "error", err)
+	}
+}
+
+// Run answers until ctx ends, then removes the socket.
+func (s *Server) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { s.http.Close() })
+	defer stop()
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving the control socket: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,291 @@
+package elector
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"lvsd/configs"
+	"lvsd/vip"
+	"lvsd/vrrp"
+)
+
+// Network is what the elector needs to know of the machine's interfaces.
+type Network interface {
+	vip.Kernel
+
+	// Link returns the state of an interface, or an error that wraps
+	// vip.ErrNoLink.
+	Link(name string) (vip.Link, error)
+
+	// Watch calls notify whenever a link or an address may have changed, until
+	// ctx ends. It blocks; notify must not.
+	Watch(ctx context.Context, notify func()) error
+}
+
+// Options are what an elector needs from outside.
+type Options struct {
+	Network Network
+
+	// Open opens the VRRP socket of an interface. The virtual addresses are
+	// never the source of an advertisement.
+	Open func(ifname string, virtual ...netip.Addr) (vrrp.Conn, error)
+
+	// Announcer tells the neighbours where an address is.
+	Announcer *vip.Announcer
+
+	// OnTransition is told of each change of state of an instance. It must not
+	// block.
+	OnTransition func(instance string, t vrrp.Transition)
+
+	// StateFile is where the reconciler remembers which addresses are ours.
+	StateFile string
+
+	Log *slog.Logger
+}
+
+// Elector runs VRRP instances and holds their addresses. See the package
+// comment.
+type Elector struct {
+	options   Options
+	log       *slog.Logger
+	addresses *vip.Reconciler
+
+	wanted  chan []configs.Instance // one slot, the latest wins
+	ended   chan struct{}           // has a token when a member has ended
+	running sync.WaitGroup          // the members
+	reading sync.WaitGroup          // the links
+
+	mu      sync.Mutex // guards what follows
+	members map[router]*member
+	links   map[string]*link
+}
+
+// New returns an elector that has no instance yet: Configure gives it some.
+func New(o Options) (*Elector, error) {
+	e := &Elector{
+		options: o,
+		log:     o.Log,
+		wanted:  make(chan []configs.Instance, 1),
+		ended:   make(chan struct{}, 1),
+		members: make(map[router]*member),
+		links:   make(map[string]*link),
+	}
+	var err error
+	e.addresses, err = vip.NewReconciler(o.Network, vip.Options{
+		StateFile: o.StateFile,
+		Repaired:  e.announceSoon,
+		Log:       o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Configure replaces the instances: new ones start, missing ones hand over and
+// end, changed ones go on with what has changed. It does not block.
+func (e *Elector) Configure(instances []configs.Instance) {
+	select {
+	case <-e.wanted: // nobody has looked at the one before
+	default:
+	}
+	e.wanted <- instances
+}
+
+// Run elects until ctx ends. Then every instance that is master hands over, and
+// Run returns when all addresses have been let go.
+func (e *Elector) Run(ctx context.Context) error {
+	// The hand-over needs the reconciler and the announcer: they outlive ctx.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	changed := make(chan struct{}, 1)
+	wake := make(chan struct{}, 1)
+	notify := func() {
+		signal(changed)
+		signal(wake)
+	}
+	g, serving := errgroup.WithContext(serving)
+	g.Go(func() error { return e.options.Network.Watch(serving, notify) })
+	g.Go(func() error { return e.addresses.Run(serving, wake) })
+	g.Go(func() error { return e.options.Announcer.Run(serving) })
+
+	var instances []configs.Instance
+	for {
+		select {
+		case instances = <-e.wanted:
+			e.configure(serving, instances)
+		case <-e.ended: // a router may have been wanted again while it ended
+			e.configure(serving, instances)
+		case <-changed:
+			e.lookAtLinks()
+		case <-serving.Done(): // one of the three has failed
+			e.endAll()
+			return g.Wait()
+		case <-ctx.Done():
+			e.endAll()
+			stop()
+			if err := g.Wait(); !errors.Is(err, context.Canceled) {
+				return err
+			}
+			return nil
+		}
+	}
+}
+
+// router names a virtual router as its neighbours know it. An instance that is
+// only renamed stays the same router.
+type router struct {
+	ifname string
+	vrid   uint8
+}
+
+func routerOf(i configs.Instance) router { return router{i.Interface, i.VRID} }
+
+// configure brings the members in line with the instances.
+func (e *Elector) configure(ctx context.Context, instances []configs.Instance) {
+	have, err := e.options.Network.Addresses()
+	if err != nil {
+		e.log.Error("looking for addresses that a killed daemon left", "error", err)
+	}
+	wanted := make(map[router]bool)
+	var starting []*member
+	for _, instance := range instances {
+		wanted[routerOf(instance)] = true
+		e.mu.Lock()
+		m := e.members[routerOf(instance)]
+		e.mu.Unlock()
+		switch {
+		case m == nil:
+			starting = append(starting, e.newMember(ctx, instance, have))
+		case !m.ending:
+			e.reconfigure(m, instance)
+		}
+	}
+	e.mu.Lock()
+	for r, m := range e.members {
+		if !wanted[r] {
+			m.end()
+		}
+	}
+	e.mu.Unlock()
+
+	// All addresses have to be known before any instance may take or release
+	// its own: what is ours, but not known, is taken off.
+	e.addresses.Set(e.desired())
+	e.lookAtLinks()
+	for _, m := range starting {
+		e.running.Go(m.run)
+	}
+}
+
+// newMember makes an instance that does not run yet. Addresses of it that are
+// on the interface were left by a daemon that was killed: they stay until the
+// election says whose they are.
+func (e *Elector) newMember(ctx context.Context, config configs.Instance, have []vip.Address) *member {
+	left := slices.ContainsFunc(addressesOf(config), func(a vip.Address) bool { return slices.Contains(have, a) })
+	running, cancel := context.WithCancel(ctx)
+	m := &member{elector: e, link: e.openLink(ctx, config.Interface), config: config, holding: left, ctx: running, cancel: cancel}
+	m.instance = vrrp.NewInstance(m.link.vrrp, vrrpConfig(config), m, vrrp.Options{
+		Name:         config.Name,
+		Holding:      left,
+		OnTransition: m.onTransition,
+		Log:          e.log,
+	})
+	e.mu.Lock()
+	e.members[routerOf(config)] = m
+	e.mu.Unlock()
+	return m
+}
+
+// remove forgets a member that has ended.
+func (e *Elector) remove(m *member) {
+	e.mu.Lock()
+	delete(e.members, routerOf(m.config))
+	e.mu.Unlock()
+	e.closeLink(m.link)
+	signal(e.ended)
+}
+
+// signal puts a token into a channel of one slot, if there is none.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// reconfigure gives a running instance its new configuration. A master whose
+// addresses have changed takes them again, which announces those that came.
+func (e *Elector) reconfigure(m *member, config configs.Instance) {
+	e.mu.Lock()
+	before := addressesOf(m.config)
+	m.config = config
+	e.mu.Unlock()
+	now := addressesOf(config)
+	e.options.Announcer.Withdraw(slices.DeleteFunc(before, func(a vip.Address) bool { return slices.Contains(now, a) }))
+	if err := m.instance.Configure(vrrpConfig(config)); err != nil {
+		e.log.Error("configuring an instance", "instance", config.Name, "error", err)
+	}
+}
+
+// endAll makes every member hand over, all at once, and waits for them.
+func (e *Elector) endAll() {
+	e.mu.Lock()
+	for _, m := range e.members {
+		m.end()
+	}
+	e.mu.Unlock()
+	e.running.Wait()
+	e.reading.Wait()
+}
+
+// desired is what the reconciler should bring about: the addresses of the
+// instances that hold theirs, out of all those that are configured.
+func (e *Elector) desired() vip.Desired {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var d vip.Desired
+	for _, m := range e.members {
+		addresses := addressesOf(m.config)
+		d.Known = append(d.Known, addresses...)
+		if m.holding {
+			d.Held = append(d.Held, addresses...)
+		}
+	}
+	return d
+}
+
+// announceSoon announces addresses without waiting for the frames to be out.
+func (e *Elector) announceSoon(addresses []vip.Address) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = e.options.Announcer.Announce(ctx, addresses) // the error says that it did not wait
+}
+
+func addressesOf(i configs.Instance) []vip.Address {
+	addresses := make([]vip.Address, len(i.Addresses))
+	for n, prefix := range i.Addresses {
+		addresses[n] = vip.Address{Interface: i.Interface, Prefix: prefix}
+	}
+	return addresses
+}
+
+func vrrpConfig(i configs.Instance) vrrp.Config {
+	advertised := make([]netip.Addr, len(i.Addresses))
+	for n, prefix := range i.Addresses {
+		advertised[n] = prefix.Addr()
+	}
+	return vrrp.Config{
+		VRID:      i.VRID,
+		Priority:  i.Priority,
+		Interval:  i.AdvertInterval,
+		Preempt:   i.Preempt,
+		Addresses: advertised,
+	}
+}

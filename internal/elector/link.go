@@ -1,0 +1,109 @@
+package elector
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"lvsd/vip"
+	"lvsd/vrrp"
+)
+
+// link is one interface with the instances on it.
+type link struct {
+	name   string
+	vrrp   *vrrp.Link
+	cancel context.CancelFunc
+	users  int      // guarded by Elector.mu
+	seen   vip.Link // what was last seen of it; belongs to Elector.Run
+}
+
+// openLink returns the link of an interface, started if it is not in use yet.
+// Each call needs one of closeLink.
+func (e *Elector) openLink(ctx context.Context, name string) *link {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.links[name]
+	if l == nil {
+		open := func() (vrrp.Conn, error) { return e.options.Open(name, e.virtual()...) }
+		running, cancel := context.WithCancel(ctx)
+		l = &link{name: name, vrrp: vrrp.NewLink(name, open, e.log), cancel: cancel}
+		e.links[name] = l
+		e.reading.Go(func() {
+			if err := l.vrrp.Run(running); err != nil && !errors.Is(err, context.Canceled) {
+				e.log.Error("reading VRRP", "interface", name, "error", err)
+			}
+		})
+	}
+	l.users++
+	return l
+}
+
+// closeLink gives up one use of a link.
+func (e *Elector) closeLink(l *link) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l.users--
+	if l.users == 0 {
+		l.cancel()
+		delete(e.links, l.name)
+	}
+}
+
+// virtual lists the addresses of all instances.
+func (e *Elector) virtual() []netip.Addr {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var all []netip.Addr
+	for _, m := range e.members {
+		for _, prefix := range m.config.Addresses {
+			all = append(all, prefix.Addr())
+		}
+	}
+	return all
+}
+
+// lookAtLinks compares the interfaces with what was last seen of them. An
+// instance on one that cannot carry it goes to Fault; one that has changed its
+// index or its own addresses gets a new socket.
+func (e *Elector) lookAtLinks() {
+	virtual := e.virtual()
+	e.mu.Lock()
+	links := slices.Collect(maps.Values(e.links))
+	members := slices.Collect(maps.Values(e.members))
+	e.mu.Unlock()
+	for _, l := range links {
+		now, err := e.options.Network.Link(l.name)
+		now.Addresses = slices.DeleteFunc(now.Addresses, func(p netip.Prefix) bool { return slices.Contains(virtual, p.Addr()) })
+		if now.Index != l.seen.Index || !slices.Equal(now.Addresses, l.seen.Addresses) {
+			l.vrrp.Reopen()
+		}
+		l.seen = now
+		for _, m := range members {
+			if m.link == l {
+				m.instance.SetFault(fault(now, l.name, err))
+			}
+		}
+	}
+}
+
+// fault says in plain words why an interface cannot carry VRRP, or nothing if
+// it can. The addresses of l are the interface's own, without virtual ones; err
+// is why l could not be read.
+func fault(l vip.Link, name string, err error) string {
+	switch {
+	case errors.Is(err, vip.ErrNoLink):
+		return "interface " + name + " is missing"
+	case err != nil:
+		return "interface " + name + ": " + err.Error()
+	case !l.Up:
+		return "interface " + name + " is down"
+	case !l.Carrier:
+		return "interface " + name + " has no carrier"
+	case !slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr().Is4() }):
+		return "interface " + name + " has no IPv4 address of its own"
+	}
+	return ""
+}

@@ -1,0 +1,90 @@
+package elector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"lvsd/configs"
+	"lvsd/vip"
+	"lvsd/vrrp"
+)
+
+// member is one VRRP instance and its hold on its addresses.
+type member struct {
+	elector  *Elector
+	link     *link
+	instance *vrrp.Instance
+	ctx      context.Context    // of the instance
+	cancel   context.CancelFunc // makes it hand over and end
+
+	// Guarded by elector.mu.
+	config  configs.Instance
+	holding bool
+	ending  bool
+}
+
+var _ vrrp.Holder = &member{}
+
+// run runs the instance until it has ended.
+func (m *member) run() {
+	defer m.elector.remove(m)
+	if err := m.instance.Run(m.ctx); err != nil {
+		m.elector.log.Error("running an instance", "error", err)
+	}
+}
+
+// end makes the instance hand over and end. The caller holds elector.mu.
+func (m *member) end() {
+	m.ending = true
+	m.cancel()
+}
+
+// hold notes whether the addresses are to be on the interface.
+func (m *member) hold(holding bool) []vip.Address {
+	m.elector.mu.Lock()
+	defer m.elector.mu.Unlock()
+	m.holding = holding
+	return addressesOf(m.config)
+}
+
+// Take puts the addresses on the interface and announces them. It implements
+// vrrp.Holder.
+func (m *member) Take(ctx context.Context) error {
+	addresses := m.hold(true)
+	errTake := m.elector.addresses.Apply(ctx, m.elector.desired())
+	if errTake != nil {
+		errTake = fmt.Errorf("putting the addresses on %s: %w", m.link.name, errTake)
+	}
+	errAnnounce := m.elector.options.Announcer.Announce(ctx, addresses)
+	if errAnnounce != nil {
+		errAnnounce = fmt.Errorf("announcing the addresses on %s: %w", m.link.name, errAnnounce)
+	}
+	return errors.Join(errTake, errAnnounce)
+}
+
+// Announce announces the addresses again: somebody else has claimed them. It
+// implements vrrp.Holder.
+func (m *member) Announce() {
+	m.elector.mu.Lock()
+	addresses := addressesOf(m.config)
+	m.elector.mu.Unlock()
+	m.elector.announceSoon(addresses)
+}
+
+// Release takes the addresses off the interface. It implements vrrp.Holder.
+func (m *member) Release(ctx context.Context) error {
+	addresses := m.hold(false)
+	m.elector.options.Announcer.Withdraw(addresses)
+	if err := m.elector.addresses.Apply(ctx, m.elector.desired()); err != nil {
+		return fmt.Errorf("taking the addresses off %s: %w", m.link.name, err)
+	}
+	return nil
+}
+
+func (m *member) onTransition(t vrrp.Transition) {
+	m.elector.mu.Lock()
+	name := m.config.Name
+	m.elector.mu.Unlock()
+	m.elector.options.OnTransition(name, t)
+}
