@@ -106,6 +106,9 @@ func (d Destination) validate(k Key) error {
 		// which would then read the address as one of the service's.
 		problem("must be of the same address family as the service")
 	}
+	if address.Is6() && address.IsLinkLocalUnicast() {
+		problem("the address must not be link-local: the kernel is not told the interface")
+	}
 	if d.Weight < 0 || d.Weight > MaxWeight {
 		problem("weight %d: must be 0 to %d", d.Weight, MaxWeight)
 	}

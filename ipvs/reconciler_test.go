@@ -262,6 +262,49 @@ func TestReconcilerForgetsWhatItRemovedAtOnce(t *testing.T) {
 	})
 }
 
+func TestReconcilerForgetsWhatSomebodyElseRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stateFile := filepath.Join(t.TempDir(), "ipvs.json")
+		kernel := ipvstest.New()
+		r, _, crash := start(t, kernel, stateFile)
+		mustApply(t, r, ipvs.Table{service(web), service(dns)})
+		crash()
+		kernel.Edit(func(ipvs.Table) ipvs.Table { return nil })
+
+		r, _, _ = start(t, kernel, stateFile)
+		mustApply(t, r, ipvs.Table{service(web)})
+		kernel.Edit(func(t ipvs.Table) ipvs.Table { return append(t, service(dns)) })
+		time.Sleep(time.Minute)
+		wantTable(t, kernel, service(web), service(dns))
+	})
+}
+
+func TestReconcilerWritesItsMemoryOnlyWhenItChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stateFile := filepath.Join(t.TempDir(), "ipvs.json")
+		r, _, _ := start(t, ipvstest.New(), stateFile)
+		mustApply(t, r, ipvs.Table{service(web)})
+		file, err := os.Open(stateFile) // kept open, so that no new file can have its inode
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		before, err := file.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustApply(t, r, ipvs.Table{service(web, nat(real1, 1))})
+		time.Sleep(time.Minute)
+		after, err := os.Stat(stateFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !os.SameFile(before, after) {
+			t.Error("the state file was written again")
+		}
+	})
+}
+
 func TestReconcilerTakesABrokenStateFileAsEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stateFile := filepath.Join(t.TempDir(), "ipvs.json")
@@ -326,6 +369,7 @@ func TestReconcilerIsNotHeldUpByOneBadService(t *testing.T) {
 			return nil
 		})
 		r, log, _ := start(t, kernel, "")
+		mustApply(t, r, nil)
 		bad := service(web, nat(real1, 1))
 		bad.Scheduler = "mh"
 		r.Set(ipvs.Table{bad, service(dns, nat("192.168.50.22:53", 1)), service(web6)})
@@ -336,7 +380,7 @@ func TestReconcilerIsNotHeldUpByOneBadService(t *testing.T) {
 			t.Errorf("Applied: %v", err)
 		}
 		wantTable(t, kernel, service(dns, nat("192.168.50.22:53", 1)), service(web6))
-		if s := r.Status(); !strings.Contains(s.Error, "ip_vs_mh") || time.Since(s.Since) != time.Minute || s.Repairs != 0 {
+		if s := r.Status(); !strings.Contains(s.Error, "ip_vs_mh") || time.Since(s.Since) != time.Minute || s.Repairs != 0 || !s.Applied.IsZero() {
 			t.Errorf("status %+v", s)
 		}
 		synctest.Wait()

@@ -67,6 +67,7 @@ func TestValidateRefusesWhatTheKernelWouldNotServe(t *testing.T) {
 		{"twice", func(s *ipvs.Service) { s.Destinations = append(s.Destinations, s.Destinations[0]) }, `real server 192.168.50.22:80: is there twice`},
 		{"other family", func(s *ipvs.Service) { s.Destinations[0] = nat("[2001:db8::22]:80", 1) }, `must be of the same address family as the service`},
 		{"real server IPv4 as IPv6", func(s *ipvs.Service) { s.Destinations[0] = nat("[::ffff:192.168.50.22]:80", 1) }, `the address must be written as IPv4`},
+		{"link-local real server", func(s *ipvs.Service) { *s = service(web6, nat("[fe80::22]:80", 1)) }, `real server [fe80::22]:80: the address must not be link-local`},
 		{"dr to another port", func(s *ipvs.Service) {
 			s.Destinations[0] = nat("192.168.50.22:8080", 1)
 			s.Destinations[0].Forward = ipvs.DR
