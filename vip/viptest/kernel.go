@@ -30,15 +30,11 @@ const (
 // do either on an interface that does not exist (vip.ErrNoLink).
 type Kernel struct {
 	mu    sync.Mutex
-	links []*link // in the order of their making
-	index int     // of the newest
+	links []*vip.Link // in the order of their making
+	index int         // of the newest
 	fault func(Op, vip.Address) error
 	calls []string
 	wake  chan struct{}
-}
-
-type link struct {
-	vip.Link
 }
 
 var _ vip.Kernel = (*Kernel)(nil)
@@ -61,14 +57,14 @@ func (k *Kernel) AddLink(name string) {
 		panic("viptest: interface " + name + " is there already")
 	}
 	k.index++
-	k.links = append(k.links, &link{vip.Link{
+	k.links = append(k.links, &vip.Link{
 		Name:         name,
 		Index:        k.index,
 		HardwareAddr: net.HardwareAddr{2, 0, 0, 0, byte(k.index >> 8), byte(k.index)},
 		MTU:          1500,
 		Up:           true,
 		Carrier:      true,
-	}})
+	})
 	k.notify()
 }
 
@@ -77,7 +73,7 @@ func (k *Kernel) RemoveLink(name string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.must(name)
-	k.links = slices.DeleteFunc(k.links, func(l *link) bool { return l.Name == name })
+	k.links = slices.DeleteFunc(k.links, func(l *vip.Link) bool { return l.Name == name })
 	k.notify()
 }
 
@@ -85,7 +81,7 @@ func (k *Kernel) RemoveLink(name string) {
 func (k *Kernel) SetLink(name string, change func(*vip.Link)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	change(&k.must(name).Link)
+	change(k.must(name))
 	k.notify()
 }
 
@@ -97,7 +93,7 @@ func (k *Kernel) Link(name string) (vip.Link, error) {
 	if l == nil {
 		return vip.Link{}, fmt.Errorf("%w: %s", vip.ErrNoLink, name)
 	}
-	out := l.Link
+	out := *l
 	out.HardwareAddr = slices.Clone(out.HardwareAddr)
 	out.Addresses = slices.Clone(out.Addresses)
 	return out, nil
@@ -105,7 +101,7 @@ func (k *Kernel) Link(name string) (vip.Link, error) {
 
 // Fail makes each call ask fault first; an error of it is what the call returns,
 // and nothing else happens. With OpAddresses the address is the zero one. Nil
-// ends it. fault must not call the Kernel.
+// ends it. fault may change the Kernel, as somebody who is quicker would.
 func (k *Kernel) Fail(fault func(Op, vip.Address) error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -173,11 +169,11 @@ func (k *Kernel) String() string {
 
 // Addresses implements vip.Kernel.
 func (k *Kernel) Addresses() ([]vip.Address, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if err := k.injected(OpAddresses, vip.Address{}); err != nil {
 		return nil, err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	var have []vip.Address
 	for _, l := range k.links {
 		for _, p := range l.Addresses {
@@ -189,11 +185,11 @@ func (k *Kernel) Addresses() ([]vip.Address, error) {
 
 // Add implements vip.Kernel.
 func (k *Kernel) Add(a vip.Address) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if err := k.injected(OpAdd, a); err != nil {
 		return err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if err := k.add(a); err != nil {
 		return err
 	}
@@ -203,11 +199,11 @@ func (k *Kernel) Add(a vip.Address) error {
 
 // Delete implements vip.Kernel.
 func (k *Kernel) Delete(a vip.Address) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if err := k.injected(OpDelete, a); err != nil {
 		return err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if err := k.delete(a); err != nil {
 		return err
 	}
@@ -215,11 +211,15 @@ func (k *Kernel) Delete(a vip.Address) error {
 	return nil
 }
 
+// injected asks the fault, without holding the mutex.
 func (k *Kernel) injected(op Op, a vip.Address) error {
-	if k.fault == nil {
+	k.mu.Lock()
+	fault := k.fault
+	k.mu.Unlock()
+	if fault == nil {
 		return nil
 	}
-	return k.fault(op, a)
+	return fault(op, a)
 }
 
 func (k *Kernel) add(a vip.Address) error {
@@ -255,7 +255,7 @@ func (k *Kernel) delete(a vip.Address) error {
 	return nil
 }
 
-func (k *Kernel) find(name string) *link {
+func (k *Kernel) find(name string) *vip.Link {
 	for _, l := range k.links {
 		if l.Name == name {
 			return l
@@ -264,7 +264,7 @@ func (k *Kernel) find(name string) *link {
 	return nil
 }
 
-func (k *Kernel) must(name string) *link {
+func (k *Kernel) must(name string) *vip.Link {
 	l := k.find(name)
 	if l == nil {
 		panic("viptest: no interface " + name)

@@ -1,0 +1,10 @@
+package vip
+
+// Gratuitous lets tests compare frames with captured ones.
+var Gratuitous = gratuitous
+
+// SetEventBuffer makes Watch lose events sooner. The size is in bytes.
+func (l *Linux) SetEventBuffer(size int) { l.eventBuffer = size }
+
+// SetSysctl makes the kernel's settings appear elsewhere.
+func (l *Linux) SetSysctl(folder string) { l.sysctl = folder }

@@ -1,0 +1,610 @@
+package vip_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"lvsd/vip"
+	"lvsd/vip/viptest"
+)
+
+// pair returns a director with an interface eth0, and the host at its other end,
+// where it is called eth0 too.
+func pair(t *testing.T) (director, neighbour *host) {
+	t.Helper()
+	director, neighbour = newHost(t), newHost(t)
+	director.veth("eth0", neighbour, "eth0")
+	return director, neighbour
+}
+
+// keep runs a Reconciler and Watch on a host until the test ends.
+func (h *host) keep(o vip.Options) *vip.Reconciler {
+	h.Helper()
+	linux := h.open()
+	r, err := vip.NewReconciler(linux, o)
+	if err != nil {
+		h.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	wake := make(chan struct{}, 1)
+	watching := h.start(func() error {
+		return linux.Watch(ctx, func() {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		})
+	})
+	running := h.start(func() error { return r.Run(ctx, wake) })
+	h.Cleanup(func() {
+		cancel()
+		if err := errors.Join(watching(), running()); err != nil {
+			h.Error(err)
+		}
+	})
+	return r
+}
+
+func TestKernelAddsAndDeletes(t *testing.T) {
+	h, _ := pair(t)
+	linux := h.open()
+	for _, a := range viptest.Addresses("eth0", "10.0.0.100/24", "10.0.0.100/32", "10.0.0.101/31", "10.0.0.102/8", "2001:db8::100/64", "2001:db8::101/128", "fe80::99:100/64") {
+		t.Run(a.Prefix.String(), func(t *testing.T) {
+			// Once with what a list has left behind, and once without.
+			for _, listed := range []bool{false, true} {
+				if have, err := linux.Addresses(); listed && (err != nil || slices.Contains(have, a)) {
+					t.Fatalf("before: %v, %v", have, err)
+				}
+				if err := linux.Add(a); err != nil {
+					t.Fatal(err)
+				}
+				have, err := linux.Addresses()
+				if err != nil || !slices.Contains(have, a) {
+					t.Errorf("after adding: %v, %v", have, err)
+				}
+				if err := linux.Add(a); !errors.Is(err, syscall.EEXIST) {
+					t.Errorf("adding again: %v", err)
+				}
+				if !a.Prefix.Addr().IsLinkLocalUnicast() {
+					checkAttributes(t, h.addresses("eth0")[a.Prefix])
+				}
+				h.do(func() error { return linux.Delete(a) })
+				h.do(func() error {
+					if err := linux.Delete(a); !errors.Is(err, syscall.EADDRNOTAVAIL) {
+						return fmt.Errorf("deleting again: %w", err)
+					}
+					return nil
+				})
+				if have, err := linux.Addresses(); err != nil || slices.Contains(have, a) {
+					t.Errorf("after deleting: %v, %v", have, err)
+				}
+			}
+		})
+	}
+}
+
+// For ever, usable at once, and without a broadcast address.
+func checkAttributes(t *testing.T, a netlink.Addr) {
+	t.Helper()
+	if uint32(a.ValidLft) != math.MaxUint32 || uint32(a.PreferedLft) != math.MaxUint32 {
+		t.Errorf("%s: lifetimes %d, %d", a, a.ValidLft, a.PreferedLft)
+	}
+	if a.Flags&unix.IFA_F_PERMANENT == 0 || a.Flags&unix.IFA_F_TENTATIVE != 0 {
+		t.Errorf("%s: flags %#x", a, a.Flags)
+	}
+	if a.IP.To4() == nil && a.Flags&unix.IFA_F_NODAD == 0 {
+		t.Errorf("%s: subject to duplicate address detection, flags %#x", a, a.Flags)
+	}
+	if a.Broadcast != nil {
+		t.Errorf("%s: broadcast address %s", a, a.Broadcast)
+	}
+}
+
+func TestKernelWithoutTheInterface(t *testing.T) {
+	h, _ := pair(t)
+	linux := h.open()
+	a := viptest.Addresses("eth0", "10.0.0.100/24")[0]
+	if _, err := linux.Addresses(); err != nil { // now it remembers eth0's index
+		t.Fatal(err)
+	}
+	h.set("eth0", h.LinkDel)
+	h.do(func() error {
+		for what, err := range map[string]error{
+			"listed":          linux.Add(a),
+			"listed, delete":  linux.Delete(a),
+			"never there":     linux.Add(vip.Address{Interface: "eth7", Prefix: a.Prefix}),
+			"never there, -d": linux.Delete(vip.Address{Interface: "eth7", Prefix: a.Prefix}),
+		} {
+			if !errors.Is(err, vip.ErrNoLink) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		return nil
+	})
+	if _, err := linux.Link("eth0"); !errors.Is(err, vip.ErrNoLink) || err.Error() != "no such interface: eth0" {
+		t.Errorf("Link: %v", err)
+	}
+}
+
+func TestLinkIsDescribed(t *testing.T) {
+	h, n := pair(t)
+	linux := h.open()
+	h.put(viptest.Addresses("eth0", "10.0.0.31/24")[0])
+	link := func(name string) (l vip.Link) {
+		t.Helper()
+		h.do(func() (err error) {
+			l, err = linux.Link(name)
+			return err
+		})
+		return l
+	}
+	h.within(5*time.Second, "carrier", func() bool { return link("eth0").Carrier })
+	l := link("eth0")
+	if l.Name != "eth0" || l.Index < 2 || !bytes.Equal(l.HardwareAddr, h.mac("eth0")) || l.MTU != 1500 || !l.Up || l.NoARP || l.Router {
+		t.Errorf("link %+v", l)
+	}
+	if want := netip.MustParsePrefix("10.0.0.31/24"); !slices.Contains(l.Addresses, want) || slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr().IsLoopback() }) {
+		t.Errorf("addresses %v", l.Addresses)
+	}
+	if !link("lo").NoARP {
+		t.Error("ARP is spoken on lo")
+	}
+
+	n.set("eth0", n.LinkSetDown)
+	h.within(5*time.Second, "no carrier", func() bool { return !link("eth0").Carrier })
+	if !link("eth0").Up {
+		t.Error("not up")
+	}
+	h.set("eth0", h.LinkSetDown)
+	if link("eth0").Up {
+		t.Error("up")
+	}
+	h.set("eth0", h.LinkSetARPOff)
+	h.sysctl("ipv6/conf/eth0/forwarding", "1")
+	if l := link("eth0"); !l.NoARP || !l.Router {
+		t.Errorf("link %+v", l)
+	}
+
+	h.set("eth0", func(l netlink.Link) error { return h.LinkAddAltName(l, "uplink") })
+	if _, err := linux.Link("uplink"); !errors.Is(err, vip.ErrNoLink) || !strings.Contains(err.Error(), "alternative name of eth0") {
+		t.Errorf("by its alternative name: %v", err)
+	}
+}
+
+// The kernel drops every address of a subnet with the first one, unless told
+// otherwise: the director's own must not go with a virtual one.
+func TestDeletingTheFirstAddressKeepsTheOthers(t *testing.T) {
+	vip1 := viptest.Addresses("eth0", "10.0.0.100/24")[0]
+	foreign := viptest.Addresses("eth0", "10.0.0.31/24", "10.0.0.32/24")
+	setup := func(t *testing.T) (*host, *vip.Linux) {
+		h, _ := pair(t)
+		h.sysctl("ipv4/conf/all/promote_secondaries", "0")
+		h.sysctl("ipv4/conf/eth0/promote_secondaries", "0")
+		h.put(vip1)
+		h.put(foreign[0])
+		h.put(foreign[1])
+		return h, h.open()
+	}
+	t.Run("told otherwise", func(t *testing.T) {
+		h, linux := setup(t)
+		h.do(func() error { return linux.Delete(vip1) })
+		if h.has(vip1) || !h.has(foreign...) {
+			t.Errorf("left: %v", h.addresses("eth0"))
+		}
+	})
+	t.Run("deaf kernel", func(t *testing.T) {
+		h, linux := setup(t)
+		linux.SetSysctl(t.TempDir())
+		h.do(func() error {
+			err := linux.Delete(vip1)
+			const words = "the kernel would remove 10.0.0.31/24 on eth0, 10.0.0.32/24 on eth0 as well: net.ipv4.conf.eth0.promote_secondaries is off and cannot be set: "
+			if err == nil || !strings.HasPrefix(err.Error(), words) {
+				return fmt.Errorf("deleting: %w", err)
+			}
+			// One that takes none along may go.
+			return linux.Delete(foreign[0])
+		})
+		if !h.has(vip1, foreign[1]) || h.has(foreign[0]) {
+			t.Errorf("left: %v", h.addresses("eth0"))
+		}
+	})
+}
+
+// A list that changes while the kernel writes it is asked for again, and never
+// taken for the whole.
+func TestListIsCompleteWhileAddressesChange(t *testing.T) {
+	h, _ := pair(t)
+	linux := h.open()
+	ours := numbered("eth0", 500)
+	for _, a := range ours {
+		if err := linux.Add(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	other := viptest.Addresses("lo", "172.16.0.1/32")[0]
+	churning := h.start(func() error {
+		for ctx.Err() == nil {
+			h.put(other)
+			h.take(other)
+		}
+		return nil
+	})
+	lists, interrupted := 0, 0
+	for range 50 {
+		have, err := linux.Addresses()
+		if err != nil {
+			if !errors.Is(err, netlink.ErrDumpInterrupted) {
+				t.Fatal(err)
+			}
+			interrupted++
+			continue
+		}
+		lists++
+		if add, _ := vip.Diff(vip.Desired{Held: ours}, nil, have); len(add) > 0 {
+			t.Fatalf("%d of %d addresses are not in the list", len(add), len(ours))
+		}
+	}
+	cancel()
+	if err := churning(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d lists, %d given up as interrupted", lists, interrupted)
+	if lists == 0 {
+		t.Error("no list was complete")
+	}
+}
+
+// The default of all: an event, not the period, brings the address back.
+func TestTakenAddressIsPutBackOnARealKernel(t *testing.T) {
+	h, _ := pair(t)
+	foreign := viptest.Addresses("eth0", "10.0.0.31/24", "10.0.0.200/24")
+	ours := viptest.Addresses("eth0", "10.0.0.100/24", "10.0.0.101/32", "2001:db8::100/64")
+	h.put(foreign[0])
+	h.put(foreign[1])
+	h.put(ours[1]) // there already: adopted
+
+	repaired := make(chan []vip.Address, 10)
+	log := &logbook{}
+	r := h.keep(vip.Options{Period: time.Hour, Repaired: func(a []vip.Address) { repaired <- a }, Log: log.logger()})
+	if err := r.Apply(t.Context(), vip.Desired{Held: ours}); err != nil {
+		t.Fatal(err)
+	}
+	if !h.has(join(ours, foreign)...) {
+		t.Fatalf("addresses %v", h.addresses("eth0"))
+	}
+	for _, a := range ours {
+		h.take(a)
+		took := h.within(time.Second, a.String()+" put back", func() bool { return h.has(a) })
+		t.Logf("%s was back after %v", a, took)
+		if got := <-repaired; !slices.Equal(got, []vip.Address{a}) {
+			t.Errorf("told as repaired: %v", got)
+		}
+	}
+	if n := r.Status().Repairs; n != 3 {
+		t.Errorf("%d repairs counted", n)
+	}
+	if err := r.Apply(t.Context(), vip.Desired{Known: ours}); err != nil {
+		t.Fatal(err)
+	}
+	if h.has(ours[0]) || h.has(ours[1]) || h.has(ours[2]) || !h.has(foreign...) {
+		t.Errorf("after letting go: %v", h.addresses("eth0"))
+	}
+	if errs := log.lines("level=ERROR"); errs != nil {
+		t.Errorf("logged %q", errs)
+	}
+}
+
+// IPv6 addresses go when an interface is set down, and come back with it; all go
+// with the interface, and come back on a new one of its name.
+func TestInterfaceComesAndGoes(t *testing.T) {
+	h, n := pair(t)
+	ours := viptest.Addresses("eth0", "10.0.0.100/24", "2001:db8::100/64")
+	elsewhere := viptest.Addresses("lo", "10.0.0.101/32")
+	r := h.keep(vip.Options{})
+	if err := r.Apply(t.Context(), vip.Desired{Held: ours}); err != nil {
+		t.Fatal(err)
+	}
+	h.set("eth0", h.LinkSetDown)
+	h.within(time.Second, "seen", func() bool { return h.has(ours[0]) })
+	h.set("eth0", h.LinkSetUp)
+	h.within(time.Second, "back after the interface was down", func() bool { return h.has(ours...) })
+
+	h.set("eth0", h.LinkDel)
+	err := r.Apply(t.Context(), vip.Desired{Held: join(ours, elsewhere)})
+	if !errors.Is(err, vip.ErrNoLink) {
+		t.Errorf("Apply without the interface: %v", err)
+	}
+	if !h.has(elsewhere...) {
+		t.Error("the missing interface has held up another")
+	}
+	h.veth("eth0", n, "eth0")
+	took := h.within(time.Second, "back on the new interface", func() bool { return h.has(ours...) })
+	t.Logf("back on the new interface after %v", took)
+	h.within(time.Second, "no error any more", func() bool { return r.Status().Err == nil })
+}
+
+func TestLeftoverOfAKilledDaemonIsRemoved(t *testing.T) {
+	h, _ := pair(t)
+	linux := h.open()
+	left := viptest.Addresses("eth0", "10.0.0.100/24", "10.0.0.101/24")
+	foreign := viptest.Addresses("eth0", "10.0.0.31/24")
+	h.put(foreign[0])
+	for _, a := range left {
+		if err := linux.Add(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := filepath.Join(t.TempDir(), "addresses.json")
+	writeState(t, state, left)
+	r := h.keep(vip.Options{StateFile: state})
+	if err := r.Apply(t.Context(), vip.Desired{Held: left[1:]}); err != nil {
+		t.Fatal(err)
+	}
+	if h.has(left[0]) || !h.has(left[1], foreign[0]) {
+		t.Errorf("addresses %v", h.addresses("eth0"))
+	}
+}
+
+func TestThousandAddressesOnARealKernel(t *testing.T) {
+	h, _ := pair(t)
+	foreign := viptest.Addresses("eth0", "10.1.200.1/16")
+	h.put(foreign[0])
+	all := numbered("eth0", 1000)
+	r := h.keep(vip.Options{StateFile: filepath.Join(t.TempDir(), "addresses.json")})
+	for _, d := range []vip.Desired{{Held: all}, {Known: all}} {
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		err := r.Apply(ctx, d)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d addresses held after %v", len(d.Held), time.Since(start))
+		if n := len(h.addresses("eth0")); n != len(d.Held)+1 || !h.has(foreign...) {
+			t.Errorf("%d addresses on the interface", n)
+		}
+	}
+}
+
+// A buffer that overflows closes nothing for good: notify is called after the
+// loss, and for what comes then.
+func TestWatchSurvivesLostEvents(t *testing.T) {
+	h, _ := pair(t)
+	linux := h.open()
+	linux.SetEventBuffer(1) // the kernel makes it its least, some 4 KiB
+	ctx, cancel := context.WithCancel(context.Background())
+	called, slow := make(chan struct{}, 1000), make(chan struct{})
+	watching := h.start(func() error {
+		return linux.Watch(ctx, func() {
+			called <- struct{}{}
+			<-slow
+		})
+	})
+	<-called // it listens
+	churn := viptest.Addresses("eth0", "10.0.0.100/24")[0]
+	for range 200 {
+		h.put(churn)
+		h.take(churn)
+	}
+	close(slow)
+	// The few events that fitted, and then one after the loss.
+	quiet := 0
+	h.within(5*time.Second, "quiet", func() bool {
+		select {
+		case <-called:
+			quiet = 0
+		case <-time.After(50 * time.Millisecond):
+			quiet++
+		}
+		return quiet > 2
+	})
+	h.put(churn)
+	select {
+	case <-called:
+	case <-time.After(time.Second):
+		t.Error("deaf after lost events")
+	}
+	cancel()
+	if err := watching(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWatchHearsLinksAndAddresses(t *testing.T) {
+	h, n := pair(t)
+	linux := h.open()
+	ctx, cancel := context.WithCancel(context.Background())
+	called := make(chan struct{}, 1)
+	watching := h.start(func() error {
+		return linux.Watch(ctx, func() {
+			select {
+			case called <- struct{}{}:
+			default:
+			}
+		})
+	})
+	quiet := func() {
+		for {
+			select {
+			case <-called:
+			case <-time.After(300 * time.Millisecond):
+				return
+			}
+		}
+	}
+	a := viptest.Addresses("eth0", "10.0.0.100/24", "2001:db8::100/64")
+	for _, event := range []struct {
+		name string
+		do   func()
+	}{
+		{"an address", func() { h.put(a[0]) }},
+		{"its end", func() { h.take(a[0]) }},
+		{"an IPv6 address", func() { h.put(a[1]) }},
+		{"the carrier's loss", func() { n.set("eth0", n.LinkSetDown) }},
+		{"a deleted interface", func() { h.set("eth0", h.LinkDel) }},
+	} {
+		quiet()
+		event.do()
+		select {
+		case <-called:
+		case <-time.After(2 * time.Second):
+			t.Errorf("nothing was said about %s", event.name)
+		}
+	}
+	cancel()
+	if err := watching(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The neighbour knows the virtual address by the old director's hardware
+// address. It sends nothing; the new director's frames alone must move it.
+func TestNeighbourMovesToTheNewDirector(t *testing.T) {
+	segment, neighbour, old, director := newHost(t), newHost(t), newHost(t), newHost(t)
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "br0"
+	if err := segment.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
+		t.Fatal(err)
+	}
+	segment.set("br0", segment.LinkSetUp)
+	for name, h := range map[string]*host{"neighbour": neighbour, "old": old, "director": director} {
+		segment.veth(name, h, "eth0")
+		segment.set(name, func(l netlink.Link) error {
+			bridge, err := segment.LinkByName("br0")
+			if err != nil {
+				return err
+			}
+			return segment.LinkSetMaster(l, bridge)
+		})
+		// Addresses of IPv6 are used at once.
+		h.sysctl("ipv6/conf/eth0/accept_dad", "0")
+	}
+	neighbour.put(viptest.Addresses("eth0", "10.0.0.17/24")[0])
+	director.put(viptest.Addresses("eth0", "10.0.0.32/24")[0])
+	neighbourLinux, oldLinux := neighbour.open(), old.open()
+	if err := neighbourLinux.Add(viptest.Addresses("eth0", "2001:db8::17/64")[0]); err != nil {
+		t.Fatal(err)
+	}
+	shared := viptest.Addresses("eth0", "10.0.0.100/24", "2001:db8::100/64")
+	for _, a := range shared {
+		if err := oldLinux.Add(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	knows := func(a vip.Address) (mac net.HardwareAddr) {
+		neighbour.set("eth0", func(l netlink.Link) error {
+			entries, err := neighbour.NeighList(l.Attrs().Index, netlink.FAMILY_ALL)
+			for _, e := range entries {
+				if ip, _ := netip.AddrFromSlice(e.IP); ip.Unmap() == a.Prefix.Addr() {
+					mac = e.HardwareAddr
+				}
+			}
+			return err
+		})
+		return mac
+	}
+	for _, a := range shared {
+		neighbour.within(5*time.Second, "the neighbour learns "+a.String(), func() bool {
+			neighbour.do(func() error {
+				c, err := net.Dial("udp", netip.AddrPortFrom(a.Prefix.Addr(), 9).String())
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				_, _ = c.Write([]byte("hello")) // refused, or not resolved yet
+				return nil
+			})
+			time.Sleep(20 * time.Millisecond)
+			return bytes.Equal(knows(a), old.mac("eth0"))
+		})
+	}
+
+	linux := director.open()
+	announcer := vip.NewAnnouncer(vip.AnnouncerOptions{Link: linux.Link})
+	ctx, cancel := context.WithCancel(context.Background())
+	running := director.start(func() error { return announcer.Run(ctx) })
+	r := director.keep(vip.Options{})
+	start := time.Now()
+	if err := r.Apply(t.Context(), vip.Desired{Held: shared}); err != nil {
+		t.Fatal(err)
+	}
+	held := time.Since(start)
+	if err := announcer.Announce(t.Context(), shared); err != nil {
+		t.Fatal(err)
+	}
+	announced := time.Since(start)
+	for _, a := range shared {
+		// Well before the second round: one frame has to do.
+		took := neighbour.within(50*time.Millisecond, "the neighbour knows "+a.String()+" anew", func() bool {
+			return bytes.Equal(knows(a), director.mac("eth0"))
+		})
+		t.Logf("%s: held after %v, announced after %v, known %v later", a, held, announced, took)
+	}
+	cancel()
+	if err := running(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A real interface that vanishes and comes back: an error while it is gone, and
+// frames on the new one.
+func TestAnnouncingOnAnInterfaceThatVanishes(t *testing.T) {
+	h, n := pair(t)
+	linux := h.open()
+	announcer := vip.NewAnnouncer(vip.AnnouncerOptions{Link: linux.Link, Spacing: 10 * time.Millisecond, Repeat: 1000})
+	ctx, cancel := context.WithCancel(context.Background())
+	running := h.start(func() error { return announcer.Run(ctx) })
+	if err := announcer.Announce(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	files := openFiles(t)
+	for range 3 {
+		h.set("eth0", h.LinkDel)
+		h.within(time.Second, "an error", func() bool { return announcer.Status().Failing["eth0"] != "" })
+		if err := announcer.Announce(t.Context(), one); !errors.Is(err, vip.ErrNoLink) {
+			t.Errorf("Announce without the interface: %v", err)
+		}
+		h.veth("eth0", n, "eth0")
+		h.within(time.Second, "no error", func() bool { return announcer.Status().Failing["eth0"] == "" })
+	}
+	if now := openFiles(t); now > files {
+		t.Errorf("%d files open, %d before", now, files)
+	}
+	h.set("eth0", h.LinkSetDown)
+	h.within(time.Second, "an error", func() bool { return strings.Contains(announcer.Status().Failing["eth0"], "network is down") })
+	cancel()
+	if err := running(); err != nil {
+		t.Error(err)
+	}
+}
+
+// openFiles counts the open sockets of this process.
+func openFiles(t *testing.T) (n int) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
