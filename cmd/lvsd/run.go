@@ -138,11 +138,11 @@ func runDaemon(ctx context.Context, path, name, runtime string, log *slog.Logger
 		"instances", len(config.Instances), "services", len(config.Services))
 	notify(log, daemon.SdNotifyReady)
 	err = g.Wait()
-	if errors.Is(err, context.Canceled) {
-		err = nil
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return err
 	}
-	log.Info("lvsd ended", "error", err)
-	return err
+	log.Info("lvsd ended")
+	return nil
 }
 
 // notify tells systemd how the daemon is, if it runs under systemd.
