@@ -17,8 +17,8 @@ import (
 // tos is Internetwork Control, CS6, as keepalived and FRR send it.
 const tos = 0xc0
 
-// LinuxConn is a raw IPv4 socket of protocol 112 on one interface, a member of the VRRP group. It implements Conn.
-type LinuxConn struct {
+// rawConn is a raw IPv4 socket of protocol 112 on one interface, a member of the VRRP group.
+type rawConn struct {
 	file   *net.IPConn
 	raw    syscall.RawConn
 	source netip.Addr
@@ -28,13 +28,11 @@ type LinuxConn struct {
 	working bool // Receive has returned a packet and was not called again
 }
 
-var _ Conn = (*LinuxConn)(nil)
-
 // Listen opens the socket of an interface in the network namespace of the calling thread. Advertisements come from
 // its primary IPv4 address. The addresses in virtual never serve as source, wherever they are in the kernel's list;
 // of the others a primary one is preferred to a secondary one, and a longer network to a /32, which is how virtual
 // addresses are often put on. The error wraps ErrNoAddress if none is left. It needs CAP_NET_RAW.
-func Listen(ifname string, virtual ...netip.Addr) (*LinuxConn, error) {
+func Listen(ifname string, virtual ...netip.Addr) (Conn, error) {
 	ifi, err := net.InterfaceByName(ifname)
 	if err != nil {
 		return nil, fmt.Errorf("listening for VRRP on %s: %w", ifname, err)
@@ -60,7 +58,7 @@ func Listen(ifname string, virtual ...netip.Addr) (*LinuxConn, error) {
 		file.Close()
 		return nil, fmt.Errorf("listening for VRRP on %s: %w", ifname, err)
 	}
-	return &LinuxConn{file: file, raw: raw, source: source, buffer: make([]byte, 65536)}, nil
+	return &rawConn{file: file, raw: raw, source: source, buffer: make([]byte, 65536)}, nil
 }
 
 func setOptions(fd int, ifi *net.Interface, source netip.Addr) error {
@@ -89,14 +87,12 @@ func setOptions(fd int, ifi *net.Interface, source netip.Addr) error {
 	return nil
 }
 
-// Source returns the address that packets are sent from.
-func (c *LinuxConn) Source() netip.Addr { return c.source }
+func (c *rawConn) Source() netip.Addr { return c.source }
 
-// Close ends a waiting Receive.
-func (c *LinuxConn) Close() error { return c.file.Close() }
+func (c *rawConn) Close() error { return c.file.Close() }
 
 // Receive waits for the next packet. What is no whole IPv4 packet is passed over.
-func (c *LinuxConn) Receive() (Packet, error) {
+func (c *rawConn) Receive() (Packet, error) {
 	for {
 		n, err := c.read()
 		if err != nil {
@@ -109,7 +105,7 @@ func (c *LinuxConn) Receive() (Packet, error) {
 }
 
 // read waits until the socket has a packet and takes it, in one step for Pending.
-func (c *LinuxConn) read() (n int, err error) {
+func (c *rawConn) read() (n int, err error) {
 	c.mu.Lock()
 	c.working = false
 	c.mu.Unlock()
@@ -135,7 +131,7 @@ func (c *LinuxConn) read() (n int, err error) {
 }
 
 // Pending says whether a packet waits in the socket or is being worked on.
-func (c *LinuxConn) Pending() bool {
+func (c *rawConn) Pending() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.working {
@@ -152,15 +148,15 @@ func (c *LinuxConn) Pending() bool {
 
 // Send sends one packet. A full queue is an error and not a reason to wait: by the time there is room the
 // advertisement would be an old one.
-func (c *LinuxConn) Send(destination netip.Addr, payload []byte) error {
+func (c *rawConn) Send(destination netip.Addr, payload []byte) error {
 	b := make([]byte, ipv4HeaderBytes, ipv4HeaderBytes+len(payload))
 	b[0] = 4<<4 | ipv4HeaderBytes/4
 	b[1] = tos
 	binary.BigEndian.PutUint16(b[2:], uint16(cap(b)))
 	b[8] = ttl
 	b[9] = protocol
-	copy(b[12:], source4(c.source))
-	copy(b[16:], source4(destination))
+	copy(b[12:], c.source.AsSlice())
+	copy(b[16:], destination.AsSlice())
 	b = append(b, payload...)
 	to := &unix.SockaddrInet4{Addr: destination.As4()}
 	var err error
@@ -176,11 +172,6 @@ func (c *LinuxConn) Send(destination netip.Addr, payload []byte) error {
 		return e
 	}
 	return err
-}
-
-func source4(a netip.Addr) []byte {
-	b := a.As4()
-	return b[:]
 }
 
 // primaryAddress asks the kernel for the IPv4 addresses of an interface, with their flags, which the net package

@@ -1,6 +1,9 @@
 package vrrp
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // DropReason says why a packet was dropped. It is an error, so that Parse can wrap it with the detail; a dropped
 // packet never touches a timer, a state or what was learned from valid ones.
@@ -79,6 +82,15 @@ func (r DropReason) Error() string { return r.String() }
 
 // MarshalText implements encoding.TextMarshaler with the same words as String. It never fails.
 func (r DropReason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// reasonOf returns the DropReason that err wraps. Every error of Parse has one.
+func reasonOf(err error) DropReason {
+	var r DropReason
+	if !errors.As(err, &r) {
+		panic("vrrp: a packet was dropped without a reason: " + err.Error())
+	}
+	return r
+}
 
 // drops counts dropped packets by reason.
 type drops [dropReasons]uint64

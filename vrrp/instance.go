@@ -21,6 +21,9 @@ const (
 	// maxFinalRelease bounds the release at the end of Run, when nothing else is waiting.
 	maxFinalRelease = time.Second
 
+	// logPause lies between two log lines about packets with the same flaw.
+	logPause = time.Minute
+
 	// catchUpLimit and catchUpPause bound and pace the wait for packets that arrived before a timer ran out.
 	catchUpLimit = 10 * time.Millisecond
 	catchUpPause = 100 * time.Microsecond
@@ -74,6 +77,7 @@ type Instance struct {
 	fault  string // set by SetFault
 	status Status
 	drops  drops
+	logged [dropReasons]time.Time // when drop logged last
 }
 
 // heard is a valid advertisement on its way to an instance.
@@ -274,8 +278,7 @@ func (i *Instance) receive(ctx context.Context, h heard) {
 	a, config := h.advertisement, i.machine.config
 	// The owner's own address is one of the virtual ones; 0 is the owner that leaves. Nobody else sends from them.
 	if slices.Contains(config.Addresses, h.source) && a.Priority != PriorityOwner && a.Priority != priorityResign {
-		i.countDrop(DropVirtualSource)
-		i.warn(DropVirtualSource.String(), "dropping VRRP packets", "source", h.source, "reason", DropVirtualSource.String())
+		i.drop(h.source, DropVirtualSource)
 		return
 	}
 	addresses := sameAddresses(a.Addresses, config.Addresses)
@@ -298,16 +301,15 @@ func (i *Instance) receive(ctx context.Context, h heard) {
 	if a.Interval != config.Interval {
 		s.Counters.IntervalMismatches++
 	}
-	if before == Master && i.machine.state == Master {
+	if a.Priority == priorityResign {
+		s.Counters.PriorityZeroReceived++
+	}
+	switch {
+	case before == Master && i.machine.state == Master:
 		s.Counters.RivalsHeard++
-		return
-	}
-	if a.Priority != priorityResign {
+	case a.Priority != priorityResign:
 		s.Master, s.MasterPriority, s.MasterInterval = h.source, a.Priority, a.Interval
-		return
-	}
-	s.Counters.PriorityZeroReceived++
-	if s.Master == h.source {
+	case s.Master == h.source:
 		s.Master, s.MasterPriority, s.MasterInterval = netip.Addr{}, 0, 0
 	}
 }
@@ -431,7 +433,7 @@ func (i *Instance) transition(t Transition) {
 
 // warn logs at most one line a minute for each key.
 func (i *Instance) warn(key, message string, args ...any) {
-	if last, ok := i.warned[key]; ok && time.Since(last) < dropLogPause {
+	if last, ok := i.warned[key]; ok && time.Since(last) < logPause {
 		return
 	}
 	i.warned[key] = time.Now()
@@ -456,10 +458,19 @@ func (i *Instance) deliver(h heard) bool {
 	}
 }
 
-func (i *Instance) countDrop(reason DropReason) {
+// drop counts a packet that the Link or the instance refused, and logs one a minute for each reason.
+func (i *Instance) drop(source netip.Addr, err error) {
+	reason := reasonOf(err)
 	i.mu.Lock()
-	defer i.mu.Unlock()
 	i.drops[reason]++
+	quiet := time.Since(i.logged[reason]) < logPause
+	if !quiet {
+		i.logged[reason] = time.Now()
+	}
+	i.mu.Unlock()
+	if !quiet {
+		i.log.Warn("dropping VRRP packets", "source", source, "reason", err.Error())
+	}
 }
 
 // sameAddresses compares two lists as sets.

@@ -14,9 +14,6 @@ import (
 const (
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = time.Second
-
-	// dropLogPause lies between two log lines about dropped packets of the same reason.
-	dropLogPause = time.Minute
 )
 
 // errLinkStopped is what instances see when the Run of their Link has returned.
@@ -36,7 +33,6 @@ type Link struct {
 	err       error      // why nothing can be received, nil if all is well
 	instances map[uint8]*Instance
 	dropped   drops
-	logged    [dropReasons]time.Time
 }
 
 // LinkStatus is a snapshot of a Link.
@@ -203,8 +199,12 @@ func (l *Link) receive(p Packet, own netip.Addr) {
 	if err == nil && !to.deliver(heard{a, p.Source}) {
 		err = DropOverrun
 	}
-	if err != nil {
-		l.drop(to, p, err)
+	switch {
+	case err == nil:
+	case to != nil:
+		to.drop(p.Source, err)
+	default:
+		l.dropped[reasonOf(err)]++ // other people's routers are nothing to report
 	}
 }
 
@@ -228,25 +228,6 @@ func check(p Packet, own netip.Addr) (Advertisement, error) {
 // validSource says whether a host can send from this address.
 func validSource(a netip.Addr) bool {
 	return a.Is4() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
-}
-
-// drop counts a packet, and logs one a minute for each reason; other people's VRIDs are nothing to report. The
-// caller holds mu.
-func (l *Link) drop(to *Instance, p Packet, err error) {
-	var reason DropReason
-	if !errors.As(err, &reason) {
-		panic("vrrp: packet dropped without a reason: " + err.Error())
-	}
-	if to != nil {
-		to.countDrop(reason)
-	} else {
-		l.dropped[reason]++
-	}
-	if reason == DropVRID || time.Since(l.logged[reason]) < dropLogPause {
-		return
-	}
-	l.logged[reason] = time.Now()
-	l.log.Warn("dropping VRRP packets", "source", p.Source, "reason", err.Error())
 }
 
 // attach registers an instance; its VRID must be new on this Link.

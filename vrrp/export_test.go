@@ -1,0 +1,40 @@
+package vrrp
+
+import "time"
+
+// ParseIPv4 lets the captured packets go through the same door as received ones.
+var ParseIPv4 = parseIPv4
+
+// Validate is what a Link asks of every packet.
+var Validate = check
+
+// State of a Machine that its invariants are about.
+func (m *Machine) Holding() bool  { return m.holding }
+func (m *Machine) Adopting() bool { return m.adopting }
+
+// DropReasons lists all reasons.
+func DropReasons() []DropReason {
+	var all []DropReason
+	for r := range dropReasons {
+		all = append(all, r)
+	}
+	return all
+}
+
+// Timers lists all timers.
+func Timers() []Timer {
+	var all []Timer
+	for t := range timers {
+		all = append(all, t)
+	}
+	return all
+}
+
+// MasterDownInterval and SkewTime are the two formulas of RFC 9568, section 6.1.
+func MasterDownInterval(priority uint8, interval time.Duration) time.Duration {
+	return masterDownInterval(priority, interval)
+}
+
+func SkewTime(priority uint8, interval time.Duration) time.Duration {
+	return skewTime(priority, interval)
+}
