@@ -28,6 +28,14 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// noCommand refuses a command that there is not.
+func noCommand(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("there is no command %q; see lvsd --help", args[0])}
+	}
+	return nil
+}
+
 func atMostOneArg(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		return usageError{fmt.Errorf("%s takes one file, got %d; see %s --help", cmd.CommandPath(), len(args), cmd.CommandPath())}

@@ -6,6 +6,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -17,28 +18,36 @@ const (
 	exitUsage   = 2 // the command line is wrong
 )
 
-func main() { os.Exit(run()) }
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-func run() int {
+// run runs the command line and returns the exit code.
+func run(args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "lvsd",
 		Short:         "A high-availability LVS director",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          noCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+	})
 	root.AddCommand(runCommand(), checkCommand(), statusCommand(), versionCommand(), releaseCommand())
 	err := root.Execute()
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &usageError{}):
-		fmt.Fprintf(os.Stderr, "lvsd: %v\n", err)
+		fmt.Fprintf(stderr, "lvsd: %v\n", err)
 		return exitUsage
 	case errors.Is(err, errNotWell):
 		return exitProblem
 	default:
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(stderr, err)
 		return exitProblem
 	}
 }
