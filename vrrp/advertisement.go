@@ -94,7 +94,7 @@ func Parse(b []byte, source, destination netip.Addr) (Advertisement, error) {
 		return Advertisement{}, fmt.Errorf("%d bytes, want %d for %d addresses%s: %w", len(b), want, count, trailer(len(b)-want), DropTrailing)
 	}
 	if !verify(b, source, destination) {
-		return Advertisement{}, fmt.Errorf("checksum %#04x: %w", binary.BigEndian.Uint16(b[6:]), DropChecksum)
+		return Advertisement{}, fmt.Errorf("%#04x fits under no rule: %w", binary.BigEndian.Uint16(b[6:]), DropChecksum)
 	}
 	if count == 0 {
 		return Advertisement{}, DropCount
