@@ -26,6 +26,7 @@ type builder struct {
 	first     map[string]place // of each definition, by its label
 
 	holders  map[netip.Addr]holder // who has a virtual address
+	unsure   bool                  // an address in an instance could not be read
 	listened map[ipvs.Key]place    // where a service was first said to listen
 	patterns map[string]*regexp.Regexp
 

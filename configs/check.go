@@ -35,6 +35,7 @@ func (b *builder) buildDefaults() {
 // checkOfService returns the check of a service with the defaults filled in.
 func (b *builder) checkOfService(raw *rawService) *rawCheck {
 	base := &rawCheck{table: raw.table}
+	base.at.table = below(raw.at.table, "check")
 	if raw.Check != nil {
 		*base = *raw.Check
 		b.checkValues(raw.Check)
@@ -74,16 +75,20 @@ func (b *builder) idleKeys(own, effective *rawCheck) {
 		}
 		b.add(at, "%s: does nothing in a check of type %q: must be left out, or the type be %s", key, kind, oneOf(types))
 	}
+	if own.CA.set() && (kind == "tls" || kind == "https") && !effective.Verify.or(true) {
+		b.add(own.CA.at, "ca: does nothing with verify = false: must be left out, or verify be true")
+	}
 }
 
 // checkValues notes the values of a check table that cannot work by themselves,
 // whatever the other values are.
 func (b *builder) checkValues(c *rawCheck) {
-	b.wrongRequest(c.Method, health.HTTP{Method: c.Method.is})
-	b.wrongRequest(c.Host, health.HTTP{Host: c.Host.is})
-	b.wrongRequest(c.Path, health.HTTP{Path: c.Path.is})
-	for _, name := range sortedKeys(c.Headers) {
-		b.wrongRequest(c.Headers[name], health.HTTP{Headers: http.Header{name: {c.Headers[name].is}}})
+	b.request("method", c.Method, health.HTTP{Method: c.Method.is}, `a word like "GET" or "HEAD"`)
+	b.request("host", c.Host, health.HTTP{Host: c.Host.is}, `a name like "www.example.com", with a port or without`)
+	b.request("path", c.Path, health.HTTP{Path: c.Path.is}, `like "/health?full=1", with what is special in it escaped`)
+	for name, v := range c.Headers {
+		b.request("headers "+show(name), v, health.HTTP{Headers: http.Header{name: {v.is}}},
+			"a header on one line that the check does not set itself")
 	}
 	for key, v := range map[string]value[string]{
 		"method": c.Method, "host": c.Host, "path": c.Path, "expect": c.Expect, "send": c.Send,
@@ -104,15 +109,12 @@ func (b *builder) checkValues(c *rawCheck) {
 	}
 }
 
-// wrongRequest notes a value that a request cannot have. The check holds that
-// value and no other.
-func (b *builder) wrongRequest(v value[string], check health.HTTP) {
-	if !v.good() || v.is == "" {
-		return
-	}
+// request notes a value that no request can have. The check has that value and
+// nothing else.
+func (b *builder) request(key string, v value[string], check health.HTTP, right string) {
 	check.Address = netip.AddrPortFrom(netip.IPv6Loopback(), 80)
-	if err := check.Validate(); err != nil {
-		b.add(v.at, "%s", err)
+	if v.good() && check.Validate() != nil {
+		b.add(v.at, "%s %s: must be %s", key, show(v.is), right)
 	}
 }
 
@@ -181,7 +183,7 @@ func (b *builder) buildCheck(s *Service, service *rawService, real *rawReal, ser
 	}
 	kind := c.Type.or(defaultCheck)
 	if len(s.Listen) > 0 && s.Listen[0].Protocol == ipvs.UDP && !c.Type.set() {
-		b.add(c.at, `check: type is missing: must be set for UDP: "none", or the type of a check that the real servers answer over TCP`)
+		b.add(c.at, `type is missing: must be set for UDP: "none", or the type of a check that the real servers answer over TCP`)
 		return nil
 	}
 	if kind == "none" {
@@ -216,7 +218,7 @@ func (b *builder) checkAddressOf(s *Service, c *rawCheck, real *rawReal, server 
 	}
 	ports := s.ports()
 	if len(ports) > 1 {
-		b.add(c.at, "check: port is missing: must be set where the service listens on several ports (%s) and a real server has none of its own",
+		b.add(c.at, "port is missing: must be set where the service listens on several ports (%s) and a real server has none of its own",
 			enumerate(ports))
 	}
 	if len(ports) != 1 {
@@ -237,15 +239,23 @@ func fastInterval(c *rawCheck) time.Duration {
 	return c.FastInterval.or(min(health.DefaultFastInterval, c.Interval.or(health.DefaultInterval)))
 }
 
-// checkTimes notes times that do not go together.
+// checkTimes notes times that do not go together, at the one that is further in:
+// what a check says itself, not the default that was right until then.
 func (b *builder) checkTimes(c *rawCheck) {
 	interval := c.Interval.or(health.DefaultInterval)
 	for key, v := range map[string]value[time.Duration]{"timeout": c.Timeout, "fast_interval": c.FastInterval} {
-		if v.good() && !c.Interval.bad && v.is > interval {
-			b.add(v.at, "%s %s: is longer than the interval: must be at most %s", key, words(v.is), words(interval))
+		switch {
+		case !v.good() || c.Interval.bad || v.is <= interval:
+		case depth(c.Interval.at) > depth(v.at):
+			b.add(c.Interval.at, "interval %q: is shorter than the %s (%s): must be at least %s", words(interval), key, v.at, words(v.is))
+		default:
+			b.add(v.at, "%s %q: is longer than the interval: must be at most %s", key, words(v.is), words(interval))
 		}
 	}
 }
+
+// depth says how far in a table stands: defaults, service, real server.
+func depth(at place) int { return strings.Count(at.table, ": ") }
 
 // words returns a duration without the zero units of its String: 2m, not 2m0s.
 func words(d time.Duration) string {

@@ -44,7 +44,7 @@ func (d *decoder) value(data any, n *node, f field, label, key string) {
 	case reflect.Pointer:
 		t, ok := data.(map[string]any)
 		if !ok {
-			d.wrong(at, key, data, "must be a table")
+			d.add(at, "%s is %s: must be a table", key, kindOf(data))
 			return
 		}
 		dst.Set(reflect.New(dst.Type().Elem()))
@@ -52,7 +52,7 @@ func (d *decoder) value(data any, n *node, f field, label, key string) {
 	case reflect.Map:
 		t, ok := data.(map[string]any)
 		if !ok {
-			d.wrong(at, key, data, "must be a table")
+			d.add(at, "%s is %s: must be a table", key, kindOf(data))
 			return
 		}
 		dst.Set(reflect.MakeMap(dst.Type()))
@@ -62,7 +62,9 @@ func (d *decoder) value(data any, n *node, f field, label, key string) {
 	case reflect.Slice:
 		list := reflect.ValueOf(data)
 		if list.Kind() != reflect.Slice {
-			d.wrong(at, key, data, "must be an array")
+			d.add(at, "%s is %s: must be an array", key, kindOf(data))
+			// One element that will not do: the key is not missing.
+			dst.Set(reflect.MakeSlice(dst.Type(), 1, 1))
 			return
 		}
 		dst.Set(reflect.MakeSlice(dst.Type(), list.Len(), list.Len()))

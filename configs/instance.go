@@ -40,6 +40,8 @@ func (b *builder) checkInstances() {
 		for _, address := range raw.Addresses {
 			if address.good() {
 				b.checkAddress(name, address)
+			} else {
+				b.unsure = true
 			}
 		}
 	}
@@ -52,6 +54,9 @@ func (b *builder) checkInstances() {
 	}
 	if len(b.directors) == 0 {
 		b.checkRouters("", new(rawDirector))
+	}
+	for _, name := range sortedKeys(b.instances) {
+		b.checkOwners(name)
 	}
 }
 
@@ -73,16 +78,12 @@ func (b *builder) checkAddress(instance string, address value[netip.Prefix]) {
 	switch {
 	case !a.Is4():
 		b.add(address.at, "addresses %q: must be IPv4", prefix)
-		return
 	case a.IsLoopback():
-		b.add(address.at, "addresses %q: must not be a loopback address", prefix)
-		return
+		b.add(address.at, "addresses %q: is a loopback address: must be one of the interface's network", prefix)
 	case prefix.Bits() == 0:
 		b.add(address.at, "addresses %q: the prefix length must be 1 to 32", prefix)
-		return
 	case prefix.Bits() < 31 && (a == prefix.Masked().Addr() || a == broadcast(prefix)):
 		b.add(address.at, "addresses %q: is the network or its broadcast address: must be the address of one machine", prefix)
-		return
 	}
 	if other, ok := b.holders[a]; ok {
 		b.add(address.at, "addresses %q: vrrp %q has %s already (%s): must be there once", prefix, other.instance, a, other.at)
@@ -141,6 +142,21 @@ func (b *builder) checkOwner(director string) {
 	}
 	b.add(h.at, "addresses: %s is the address of director %q (%s): must be another address, or that director's priority must be %d",
 		raw.Address.is, director, raw.Address.at, vrrp.PriorityOwner)
+}
+
+// checkOwners notes an instance that several directors own: they would all be
+// Master (RFC 9568, section 6.1: priority 255 is for the address owner).
+func (b *builder) checkOwners(instance string) {
+	var owners []string
+	for _, name := range sortedKeys(b.directors) {
+		if b.directors[name].priorityOf(instance, b.instances[instance]) == vrrp.PriorityOwner {
+			owners = append(owners, strconv.Quote(name))
+		}
+	}
+	if len(owners) > 1 {
+		b.add(b.instances[instance].at, "priority %d: directors %s have it: must be one of them only",
+			vrrp.PriorityOwner, strings.Join(owners, " and "))
+	}
 }
 
 // interfaceOf returns the interface of an instance on a director.

@@ -118,6 +118,7 @@ func (l *loader) include(pattern value[string]) {
 	switch {
 	case err != nil || pattern.is == "":
 		l.add(pattern.at, "include %s: must be a path like \"conf.d/*.toml\"", show(pattern.is))
+		return
 	case len(paths) == 0 && !strings.ContainsAny(pattern.is, `*?[\`):
 		l.add(pattern.at, "include %s: %s does not exist: must be a file, or a pattern like \"conf.d/*.toml\"", show(pattern.is), full)
 	}
@@ -182,8 +183,8 @@ func parse(file, text string, r *report) *rawFile {
 		return nil
 	}
 	root, duplicates, err := scan(text)
-	if depth := (depthError{}); errors.As(err, &depth) {
-		r.add(place{file: file, line: depth.line}, "nested too deep: must be at most %d levels", maxDepth)
+	if tooDeep := (depthError{}); errors.As(err, &tooDeep) {
+		r.add(place{file: file, line: tooDeep.line}, "nested too deep: must be at most %d levels", maxDepth)
 		return nil
 	}
 	data, err := decodeTOML(text)

@@ -84,6 +84,9 @@ func (b *builder) held(s *Service, listen value[netip.AddrPort]) {
 	h, ok := b.holders[a]
 	switch {
 	case !ok && len(b.instances) > 0 && a.Is4():
+		if b.unsure {
+			return
+		}
 		b.add(listen.at, "listen %q: no [vrrp.*] has the address: must be %s", listen.is, b.heldAddresses())
 	case len(s.Listen) == 0:
 		s.Instance = h.instance
@@ -198,7 +201,7 @@ func (b *builder) checkReal(s *Service, raw *rawReal, server RealServer, seen ma
 			return
 		}
 		if other, ok := seen[at]; ok && other != number {
-			b.add(raw.Address.at, "address %q: real %d is the same, port %d: must be there once", server.Address, other, at.Port())
+			b.add(raw.Address.at, "address %q: is real %d already, at port %d: must be there once", server.Address, other, at.Port())
 			return
 		}
 		seen[at] = number
