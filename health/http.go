@@ -70,7 +70,7 @@ func (c HTTP) check(ctx context.Context, dial dialFunc) error {
 	in := &allowance{Reader: conn, left: MaxHeader}
 	response, err := readResponse(bufio.NewReader(in), request)
 	if err != nil {
-		return fmt.Errorf("reply: %w", explain(ctx, err))
+		return fmt.Errorf("reply: %w", in.explain(ctx, err))
 	}
 	in.left = math.MaxInt64 // from here on readBody counts
 	want := c.Status
@@ -82,7 +82,7 @@ func (c HTTP) check(ctx context.Context, dial dialFunc) error {
 	}
 	body, err := readBody(response)
 	if err != nil {
-		return fmt.Errorf("body: %w", explain(ctx, err))
+		return fmt.Errorf("body: %w", in.explain(ctx, err))
 	}
 	if missing := c.Body.missing(body); missing != "" {
 		return fmt.Errorf("body %s", missing)
@@ -104,14 +104,13 @@ func (c HTTP) request() (*http.Request, error) {
 		path = "/"
 	}
 	target, err := url.ParseRequestURI(path)
-	if err != nil || path[0] != '/' {
+	if err != nil || path[0] != '/' || strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return nil, fmt.Errorf("path %q: must be like /status?full=1, with what is special in it escaped", path)
 	}
 	host := c.Host
 	if host == "" {
 		host = c.Address.String()
-	}
-	if !isHost(host) {
+	} else if !isHost(host) {
 		return nil, fmt.Errorf("host %q: must be a name like www.example.com, with a port or without", host)
 	}
 	for name, values := range c.Headers {
@@ -178,29 +177,50 @@ func (c HTTP) serverName() string {
 var (
 	errLongHeader = fmt.Errorf("headers larger than %s", size(MaxHeader))
 	errLongBody   = fmt.Errorf("larger than %s", size(MaxBody))
-	errSpeaksTLS  = errors.New("the server speaks TLS, not plain HTTP")
 )
 
-// allowance reads at most left bytes, and then fails with errLongHeader.
+// allowance reads at most left bytes, and then fails with errLongHeader. It fails for good, also where the first
+// error told why and a second one would not: after a reset the kernel says that the connection is closed.
 type allowance struct {
 	io.Reader
 	left int64
+	err  error
 }
 
 func (a *allowance) Read(p []byte) (int, error) {
-	if a.left <= 0 {
-		return 0, errLongHeader
+	if a.left <= 0 && a.err == nil {
+		a.err = errLongHeader
+	}
+	if a.err != nil {
+		return 0, a.err
 	}
 	n, err := a.Reader.Read(p[:min(int64(len(p)), a.left)])
 	a.left -= int64(n)
+	a.err = err
 	return n, err
+}
+
+// explain says why a reply that was read through a could not be, where the parser says err. A parser takes a line
+// that was cut off by a timeout for a whole but malformed one: what happened to the connection counts more, but for
+// its orderly end.
+func (a *allowance) explain(ctx context.Context, err error) error {
+	if a.err != nil && a.err != io.EOF {
+		err = a.err
+	}
+	return explain(ctx, err)
 }
 
 // readResponse reads a response up to its body, and skips interim ones.
 func readResponse(in *bufio.Reader, request *http.Request) (*http.Response, error) {
-	// A server of TLS answers plain HTTP with an alert: content type 21, version 3.x (RFC 8446, section 5.1).
-	if start, err := in.Peek(2); err == nil && start[0] == 21 && start[1] == 3 {
-		return nil, errSpeaksTLS
+	const protocol = "HTTP/"
+	if start, err := in.Peek(len(protocol)); err == nil && string(start) != protocol {
+		// A server of TLS answers with an alert: content type 21, version 3.x (RFC 8446, section 5.1).
+		if start[0] == 21 && start[1] == 3 {
+			return nil, errors.New("the server speaks TLS, not plain HTTP")
+		}
+		start, _ = in.Peek(in.Buffered())
+		line, _, _ := bytes.Cut(start, []byte("\n"))
+		return nil, fmt.Errorf("not HTTP but %s", quote(line))
 	}
 	for {
 		response, err := http.ReadResponse(in, request)

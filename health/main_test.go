@@ -141,14 +141,18 @@ type probe func(ctx context.Context) error
 
 func (p probe) Check(ctx context.Context) error { return p(ctx) }
 
-// pipe returns a dialer whose connections lead to handle, without a network.
-func pipe(handle func(net.Conn)) dialFunc {
+// pipe returns a dialer whose connections lead to handle, without a network. At the end of the test, which may be a
+// bubble, handle has returned.
+func pipe(t testing.TB, handle func(net.Conn)) dialFunc {
 	return func(context.Context, netip.AddrPort) (net.Conn, error) {
 		ours, theirs := net.Pipe()
+		ended := make(chan struct{})
 		go func() {
+			defer close(ended)
 			defer theirs.Close()
 			handle(theirs)
 		}()
+		t.Cleanup(func() { <-ended })
 		return ours, nil
 	}
 }

@@ -84,21 +84,27 @@ func clean(err error) error {
 	return err
 }
 
-// printable escapes what is not printable in text and cuts it to [MaxReason] bytes.
+// printable escapes what is not printable in text and cuts it to [MaxReason] bytes, but not within an escape or a
+// character.
 func printable(text string) string {
+	const end = "..."
 	var b strings.Builder
-	for i := 0; i < len(text); {
-		r, size := utf8.DecodeRuneInString(text[i:])
-		piece := text[i : i+size]
+	cut := 0 // where to cut if the rest does not fit
+	for len(text) > 0 {
+		r, size := utf8.DecodeRuneInString(text)
+		piece := text[:size]
+		text = text[size:]
 		if !unicode.IsPrint(r) || r == utf8.RuneError && size == 1 {
 			piece = strconv.Quote(piece)
 			piece = piece[1 : len(piece)-1]
 		}
-		if b.Len()+len(piece) > MaxReason-len("...") && i+size < len(text) || b.Len()+len(piece) > MaxReason {
-			return b.String() + "..."
-		}
 		b.WriteString(piece)
-		i += size
+		if b.Len() <= MaxReason-len(end) {
+			cut = b.Len()
+		}
+		if b.Len() > MaxReason {
+			return b.String()[:cut] + end
+		}
 	}
 	return b.String()
 }

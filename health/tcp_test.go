@@ -111,7 +111,7 @@ func TestManySmallPiecesCostLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		check := TCP{Expect: Match{Pattern: regexp.MustCompile(`(x+x+)+y`)}}
 		start := cpu(t)
-		err := check.check(within(t, time.Second), pipe(func(conn net.Conn) {
+		err := check.check(within(t, time.Second), pipe(t, func(conn net.Conn) {
 			for range MaxReply {
 				if _, err := conn.Write([]byte("x")); err != nil {
 					return
@@ -131,7 +131,7 @@ func TestLateMatchInManySmallPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		check := TCP{Expect: Match{Substring: "here"}}
 		reply := strings.Repeat(".", 20000) + "here"
-		err := check.check(within(t, time.Second), pipe(func(conn net.Conn) {
+		err := check.check(within(t, time.Second), pipe(t, func(conn net.Conn) {
 			for i := range reply {
 				if _, err := conn.Write([]byte{reply[i]}); err != nil {
 					return
@@ -191,7 +191,7 @@ func TestCancelledCheckReturnsAtOnce(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		time.AfterFunc(300*time.Millisecond, cancel)
 		start := time.Now()
-		err := TCP{Expect: Match{Substring: "x"}}.check(ctx, pipe(drain))
+		err := TCP{Expect: Match{Substring: "x"}}.check(ctx, pipe(t, drain))
 		wantReason(t, err, "reply: context canceled")
 		if took := time.Since(start); took != 300*time.Millisecond {
 			t.Errorf("took %v", took)

@@ -253,7 +253,7 @@ func TestTLSWithServersThatMisbehave(t *testing.T) {
 func TestTLSTimeoutIsExact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		err := TLS{Handshake: Handshake{SkipVerify: true}}.check(within(t, 5*time.Second), pipe(drain))
+		err := TLS{Handshake: Handshake{SkipVerify: true}}.check(within(t, 5*time.Second), pipe(t, drain))
 		wantReason(t, err, "TLS handshake: timed out after 5s")
 		if took := time.Since(start); took != 5*time.Second {
 			t.Errorf("took %v", took)
