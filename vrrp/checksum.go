@@ -6,14 +6,11 @@ import (
 )
 
 // checksum is the one's complement sum of RFC 1071 over b, continued from sum and folded to 16 bits. It is not
-// inverted: a correct message with its checksum in place sums to 0xffff. Bytes are taken in network order; an odd
-// last one counts as the high byte of a word.
+// inverted: a correct message with its checksum in place sums to 0xffff. Words are in network byte order; the length of
+// b is even, as all lengths in VRRP are.
 func checksum(sum uint32, b []byte) uint16 {
-	for ; len(b) >= 2; b = b[2:] {
+	for ; len(b) > 0; b = b[2:] {
 		sum += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		sum += uint32(b[0]) << 8
 	}
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff

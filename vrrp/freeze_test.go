@@ -1,6 +1,7 @@
 package vrrp_test
 
 import (
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,16 +67,43 @@ func TestFrozenMasterListensFirst(t *testing.T) {
 	}
 }
 
-// A Master that was late, but not so late that the others have given it up, goes on at once, without a burst.
+// A Master that was late, but not so late that the others have given it up, goes on at once, without a burst,
+// and with the cadence that it had.
 func TestLateMasterGoesOn(t *testing.T) {
 	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
 		untilMaster(t, r)
 		freeze(r, p, 2500*ms)
-		sleep(5 * time.Second)
+		sleep(4500 * ms)
 		want(t, &r.diary,
 			"3.609375s send 100", "3.609375s announce",
-			"6.109375s send 100", "7.109375s send 100", "8.109375s send 100")
+			"6.109375s send 100", "6.609375s send 100", "7.609375s send 100")
 	})
+}
+
+// TMR-13: what a step takes is not added to the interval.
+func TestCadenceDoesNotDrift(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := vrrptest.NewSegment(1)
+		r := &router{source: host(5), logs: &logBuffer{}}
+		r.run(t, s, config(100), vrrp.Options{}, func() (vrrp.Conn, error) { return busyConn{s.Listen(r.source)}, nil })
+		sleep(down + 1000*time.Second)
+		for i, sent := range s.Sent() {
+			if got, want := sent.Time.Sub(epoch), down+time.Duration(i)*time.Second+3*ms; got != want {
+				t.Fatalf("advertisement %d at %s, want %s", i, got, want)
+			}
+		}
+		if n := len(s.Sent()); n != 1000 {
+			t.Errorf("%d advertisements in 1000 seconds, the last is under way", n)
+		}
+	})
+}
+
+// busyConn takes its time for every packet.
+type busyConn struct{ *vrrptest.Conn }
+
+func (c busyConn) Send(destination netip.Addr, payload []byte) error {
+	time.Sleep(3 * ms)
+	return c.Conn.Send(destination, payload)
 }
 
 // TMR-12: a Backup that was frozen hears what waits in the socket before it believes its timer.

@@ -351,13 +351,12 @@ func (i *Instance) step(ctx context.Context, ev Event, at time.Time) {
 	}
 }
 
-// arm starts a timer. A moment that has passed already, because the runner was late, would bring the timers one
-// after the other without a pause: then it counts from now.
+// arm starts a timer. If the runner is so late that even the new moment has passed, beats are left out: there is no
+// burst, and those that follow keep the cadence.
 func (i *Instance) arm(a Arm, at time.Time) {
-	now := time.Now()
 	deadline := at.Add(a.After)
-	if deadline.Before(now) {
-		deadline = now.Add(a.After)
+	if late := time.Since(deadline); late > 0 {
+		deadline = deadline.Add((late/a.After + 1) * a.After)
 	}
 	i.deadlines[a.Timer] = deadline
 }

@@ -137,7 +137,7 @@ func (m *Machine) advertDue(late time.Duration) []Action {
 	// A Master that was frozen for so long has been given up by the others: listen first.
 	if late > m.masterDown() {
 		m.listening = true
-		return []Action{Arm{AdvertTimer, skewTime(m.config.Priority, m.config.Interval)}}
+		return []Action{Arm{AdvertTimer, late + skewTime(m.config.Priority, m.config.Interval)}}
 	}
 	actions := []Action{
 		Send{m.config.Priority},

@@ -200,7 +200,7 @@ func TestMachine(t *testing.T) {
 		},
 		{
 			name: "frozen for longer than the others wait (TMR-11)", given: toMaster, event: vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1},
-			want: []vrrp.Action{vrrp.Arm{Timer: vrrp.AdvertTimer, After: skew}},
+			want: []vrrp.Action{vrrp.Arm{Timer: vrrp.AdvertTimer, After: down + 1 + skew}},
 		},
 		{name: "a loser is not answered while listening", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}), event: heard(50, 9, second)},
 		{name: "priority 0 is not answered while listening", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}), event: heard(0, 9, second)},

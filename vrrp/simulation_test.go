@@ -62,8 +62,8 @@ func (s *simulation) step(n *node, ev vrrp.Event, at time.Duration) {
 			s.send(n, a.Priority)
 		case vrrp.Arm:
 			deadline := at + a.After
-			if deadline < s.now {
-				deadline = s.now + a.After
+			if late := s.now - deadline; late > 0 {
+				deadline += (late/a.After + 1) * a.After
 			}
 			n.timers[a.Timer] = deadline
 		case vrrp.Shift:
