@@ -110,6 +110,10 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock %s: %w", path, err)
 	}
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		return f, nil
+	}
+	fmt.Fprintln(os.Stderr, "lab: waiting for another process that has the lock", path)
 	locked := make(chan error, 1)
 	go func() {
 		for {

@@ -8,13 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/mdlayher/genetlink"
-	"golang.org/x/sys/unix"
 )
 
 // guestVariable is set in the environment of a program that runs inside the guest.
@@ -126,30 +124,4 @@ func haveIPVS() error {
 		return fmt.Errorf("asking the kernel for IPVS: %w", err)
 	}
 	return nil
-}
-
-// newNamespace makes a network namespace that lives as long as the returned file is open or a process is in it.
-func newNamespace() (*os.File, error) {
-	runtime.LockOSThread()
-	before, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		runtime.UnlockOSThread()
-		return nil, fmt.Errorf("opening the thread's network namespace: %w", err)
-	}
-	defer before.Close()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		runtime.UnlockOSThread()
-		return nil, fmt.Errorf("making a network namespace: %w", err)
-	}
-	ns, err := os.Open("/proc/thread-self/ns/net")
-	if e := unix.Setns(int(before.Fd()), unix.CLONE_NEWNET); e != nil {
-		// The thread stays locked and is thrown away with its goroutine; going on with it would put
-		// unrelated code into the new namespace.
-		return nil, fmt.Errorf("going back from a new network namespace: %w", errors.Join(e, err))
-	}
-	runtime.UnlockOSThread()
-	if err != nil {
-		return nil, fmt.Errorf("opening a new network namespace: %w", err)
-	}
-	return ns, nil
 }
