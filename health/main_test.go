@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 	"unicode"
@@ -19,6 +20,15 @@ func within(t testing.TB, timeout time.Duration) context.Context {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, timeoutError(timeout))
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// patience returns how long a check against a real listener may take: short where the test waits for the timeout,
+// which is 300 ms in the reasons of the tests, and so long that a busy machine cannot matter where it does not.
+func patience(wanted string) time.Duration {
+	if strings.Contains(wanted, "timed out after 300ms") {
+		return 300 * time.Millisecond
+	}
+	return 20 * time.Second
 }
 
 // serve listens on loopback and hands every connection to handle, which runs in its own goroutine and whose

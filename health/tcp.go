@@ -60,7 +60,7 @@ func (c TCP) expect(ctx context.Context, conn net.Conn) error {
 			}
 			// A reply that comes in very many small pieces would be looked through from its start
 			// for each of them: past some work, wait until it has doubled, or ends.
-			if looked += len(reply); looked > 16*MaxReply {
+			if looked += len(reply); looked > 4*MaxReply {
 				next = 2 * len(reply)
 			}
 		}
