@@ -120,11 +120,7 @@ func (d *Director) Reload() {
 func (d *Director) Edit(pairs ...string) {
 	l := d.Host.lab
 	l.Helper()
-	b, err := os.ReadFile(d.Config)
-	if err != nil {
-		l.Fatalf("editing the configuration of %s: %v", d.Name, err)
-	}
-	text := string(b)
+	text := d.Text()
 	for pair := range slices.Chunk(pairs, 2) {
 		if !strings.Contains(text, pair[0]) {
 			l.Fatalf("editing the configuration of %s: there is no %q in it", d.Name, pair[0])
@@ -132,6 +128,16 @@ func (d *Director) Edit(pairs ...string) {
 		text = strings.ReplaceAll(text, pair[0], pair[1])
 	}
 	d.Configure(text)
+}
+
+// Text returns the director's configuration file.
+func (d *Director) Text() string {
+	d.Host.lab.Helper()
+	b, err := os.ReadFile(d.Config)
+	if err != nil {
+		d.Host.lab.Fatalf("reading the configuration of %s: %v", d.Name, err)
+	}
+	return string(b)
 }
 
 // Configure replaces the director's configuration file.
