@@ -70,14 +70,18 @@ func TestMachine(t *testing.T) {
 		{
 			name: "startup of the owner (FSM-01)", config: owner, event: vrrp.Startup{},
 			want: []vrrp.Action{
-				vrrp.Take{}, vrrp.Send{Priority: 255}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
+				vrrp.Take{},
+				vrrp.Send{Priority: 255},
+				vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
 				transition(vrrp.Initialize, vrrp.Master, "started as the owner of the addresses"),
 			},
 		},
 		{
 			name: "startup of the owner without preemption (FSM-15)", config: changed(func(c *vrrp.Config) { c.Priority, c.Preempt = 255, false }), event: vrrp.Startup{},
 			want: []vrrp.Action{
-				vrrp.Take{}, vrrp.Send{Priority: 255}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
+				vrrp.Take{},
+				vrrp.Send{Priority: 255},
+				vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
 				transition(vrrp.Initialize, vrrp.Master, "started as the owner of the addresses"),
 			},
 		},
@@ -106,7 +110,9 @@ func TestMachine(t *testing.T) {
 		{
 			name: "no master heard (FSM-04)", given: toBackup, event: vrrp.Expired{Timer: vrrp.DownTimer},
 			want: []vrrp.Action{
-				vrrp.Take{}, vrrp.Send{Priority: 100}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
+				vrrp.Take{},
+				vrrp.Send{Priority: 100},
+				vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
 				transition(vrrp.Backup, vrrp.Master, "no master heard"),
 			},
 		},
@@ -155,7 +161,9 @@ func TestMachine(t *testing.T) {
 		{
 			name: "adoption ends in mastership", given: adopting, event: vrrp.Expired{Timer: vrrp.DownTimer},
 			want: []vrrp.Action{
-				vrrp.Take{}, vrrp.Send{Priority: 100}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
+				vrrp.Take{},
+				vrrp.Send{Priority: 100},
+				vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
 				transition(vrrp.Backup, vrrp.Master, "no master heard"),
 			},
 		},
@@ -219,42 +227,54 @@ func TestMachine(t *testing.T) {
 		{
 			name: "a better one while listening", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}), event: heard(200, 9, second),
 			want: []vrrp.Action{
-				vrrp.Cancel{Timer: vrrp.AdvertTimer}, vrrp.Arm{Timer: vrrp.DownTimer, After: down}, vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
+				vrrp.Cancel{Timer: vrrp.AdvertTimer},
+				vrrp.Arm{Timer: vrrp.DownTimer, After: down},
+				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
 				transition(vrrp.Master, vrrp.Backup, "10.99.0.9 has priority 200"),
 			},
 		},
 		{
 			name: "higher priority as master", given: toMaster, event: heard(101, 9, second),
 			want: []vrrp.Action{
-				vrrp.Cancel{Timer: vrrp.AdvertTimer}, vrrp.Arm{Timer: vrrp.DownTimer, After: down}, vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
+				vrrp.Cancel{Timer: vrrp.AdvertTimer},
+				vrrp.Arm{Timer: vrrp.DownTimer, After: down},
+				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
 				transition(vrrp.Master, vrrp.Backup, "10.99.0.9 has priority 101"),
 			},
 		},
 		{
 			name: "higher priority with another interval as master", given: toMaster, event: heard(101, 9, 2*second),
 			want: []vrrp.Action{
-				vrrp.Cancel{Timer: vrrp.AdvertTimer}, vrrp.Arm{Timer: vrrp.DownTimer, After: 2 * down}, vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
+				vrrp.Cancel{Timer: vrrp.AdvertTimer},
+				vrrp.Arm{Timer: vrrp.DownTimer, After: 2 * down},
+				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
 				transition(vrrp.Master, vrrp.Backup, "10.99.0.9 has priority 101"),
 			},
 		},
 		{
 			name: "higher priority as master without preemption (FSM-16)", config: noPreempt, given: toMaster, event: heard(200, 9, second),
 			want: []vrrp.Action{
-				vrrp.Cancel{Timer: vrrp.AdvertTimer}, vrrp.Arm{Timer: vrrp.DownTimer, After: down}, vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
+				vrrp.Cancel{Timer: vrrp.AdvertTimer},
+				vrrp.Arm{Timer: vrrp.DownTimer, After: down},
+				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
 				transition(vrrp.Master, vrrp.Backup, "10.99.0.9 has priority 200"),
 			},
 		},
 		{
 			name: "the linger is no longer than the interval", config: quick, given: toMaster, event: heard(200, 9, 10*ms),
 			want: []vrrp.Action{
-				vrrp.Cancel{Timer: vrrp.AdvertTimer}, vrrp.Arm{Timer: vrrp.DownTimer, After: down / 100}, vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 10 * ms},
+				vrrp.Cancel{Timer: vrrp.AdvertTimer},
+				vrrp.Arm{Timer: vrrp.DownTimer, After: down / 100},
+				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 10 * ms},
 				transition(vrrp.Master, vrrp.Backup, "10.99.0.9 has priority 200"),
 			},
 		},
 		{
 			name: "equal priority, higher address (FSM-18)", given: toMaster, event: heard(100, 6, second),
 			want: []vrrp.Action{
-				vrrp.Cancel{Timer: vrrp.AdvertTimer}, vrrp.Arm{Timer: vrrp.DownTimer, After: down}, vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
+				vrrp.Cancel{Timer: vrrp.AdvertTimer},
+				vrrp.Arm{Timer: vrrp.DownTimer, After: down},
+				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
 				transition(vrrp.Master, vrrp.Backup, "10.99.0.6 has the same priority 100 and the higher address"),
 			},
 		},
@@ -269,8 +289,10 @@ func TestMachine(t *testing.T) {
 		{
 			name: "priority 0 as master (FSM-22)", given: toMaster, event: heard(0, 9, second),
 			want: []vrrp.Action{
-				vrrp.Send{Priority: 100}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
-				vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms},
+				vrrp.Send{Priority: 100},
+				vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
+				vrrp.Announce{},
+				vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms},
 			},
 		},
 		{name: "a second loser at once (RX-43)", given: after(toMaster, heard(1, 9, second)), event: heard(2, 8, second)},
@@ -287,21 +309,27 @@ func TestMachine(t *testing.T) {
 		{
 			name: "two owners, the other address is higher (FSM-23)", config: owner, given: toBackup, event: heard(255, 6, second),
 			want: []vrrp.Action{
-				vrrp.Cancel{Timer: vrrp.AdvertTimer}, vrrp.Arm{Timer: vrrp.DownTimer, After: 3*second + second/256}, vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
+				vrrp.Cancel{Timer: vrrp.AdvertTimer},
+				vrrp.Arm{Timer: vrrp.DownTimer, After: 3*second + second/256},
+				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
 				transition(vrrp.Master, vrrp.Backup, "10.99.0.6 has the same priority 255 and the higher address"),
 			},
 		},
 		{
 			name: "shutdown as master (FSM-06)", given: toMaster, event: vrrp.Shutdown{},
 			want: []vrrp.Action{
-				vrrp.Cancel{Timer: vrrp.AdvertTimer}, vrrp.Send{Priority: 0}, vrrp.Arm{Timer: vrrp.HandoverTimer, After: second},
+				vrrp.Cancel{Timer: vrrp.AdvertTimer},
+				vrrp.Send{Priority: 0},
+				vrrp.Arm{Timer: vrrp.HandoverTimer, After: second},
 				transition(vrrp.Master, vrrp.Initialize, "shutdown"),
 			},
 		},
 		{
 			name: "a fault as master", given: toMaster, event: vrrp.Failed{Reason: "cable cut"},
 			want: []vrrp.Action{
-				vrrp.Cancel{Timer: vrrp.AdvertTimer}, vrrp.Send{Priority: 0}, vrrp.Release{},
+				vrrp.Cancel{Timer: vrrp.AdvertTimer},
+				vrrp.Send{Priority: 0},
+				vrrp.Release{},
 				transition(vrrp.Master, vrrp.Fault, "cable cut"),
 			},
 		},
@@ -315,7 +343,9 @@ func TestMachine(t *testing.T) {
 			name: "master again within the linger", given: after(toMaster, heard(200, 9, second), heard(0, 9, second)), event: vrrp.Expired{Timer: vrrp.DownTimer},
 			want: []vrrp.Action{
 				vrrp.Cancel{Timer: vrrp.ReleaseTimer},
-				vrrp.Take{}, vrrp.Send{Priority: 100}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
+				vrrp.Take{},
+				vrrp.Send{Priority: 100},
+				vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
 				transition(vrrp.Backup, vrrp.Master, "no master heard"),
 			},
 		},
@@ -330,7 +360,9 @@ func TestMachine(t *testing.T) {
 		{
 			name: "a fault within the linger", given: after(toMaster, heard(200, 9, second)), event: vrrp.Failed{Reason: "cable cut"},
 			want: []vrrp.Action{
-				vrrp.Cancel{Timer: vrrp.DownTimer}, vrrp.Cancel{Timer: vrrp.ReleaseTimer}, vrrp.Release{},
+				vrrp.Cancel{Timer: vrrp.DownTimer},
+				vrrp.Cancel{Timer: vrrp.ReleaseTimer},
+				vrrp.Release{},
 				transition(vrrp.Backup, vrrp.Fault, "cable cut"),
 			},
 		},
@@ -376,7 +408,9 @@ func TestMachine(t *testing.T) {
 		{
 			name: "recovery of the owner", config: owner, given: after(toBackup, vrrp.Failed{Reason: "cable cut"}), event: vrrp.Recovered{},
 			want: []vrrp.Action{
-				vrrp.Take{}, vrrp.Send{Priority: 255}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
+				vrrp.Take{},
+				vrrp.Send{Priority: 255},
+				vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
 				transition(vrrp.Fault, vrrp.Master, "recovered as the owner of the addresses"),
 			},
 		},

@@ -114,12 +114,12 @@ func TestSegmentDelay(t *testing.T) {
 	three(t, func(s *vrrptest.Segment, send func(int), _, atB, _ *atomic.Int64) {
 		s.SetDelay(5 * time.Millisecond)
 		send(1)
-		time.Sleep(5*time.Millisecond - 1)
+		time.Sleep(5*time.Millisecond - time.Nanosecond)
 		synctest.Wait()
 		if atB.Load() != 0 {
 			t.Error("too early")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if atB.Load() != 1 {
 			t.Error("too late")
