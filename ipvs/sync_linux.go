@@ -291,10 +291,7 @@ func SetSysctl(name, value string) (previous string, err error) {
 }
 
 const (
-	// maxSyncLength is the longest message in bytes, without the headers of IP and
-	// UDP: the least that a backup daemon can have been told to take.
-	maxSyncLength = 1024
-	udpHeaders    = 28 // IPv4 and UDP
+	udpHeaders = 28 // of IPv4 and UDP, in bytes
 
 	// The receiving kernel's buffer holds about a hundred messages.
 	syncBurst = 32

@@ -34,8 +34,10 @@ const (
 	syncVersion    = 1
 	syncTypeIPv6   = 1
 
-	// A message counts its connections in one byte.
-	maxSyncConnections = 255
+	// maxSyncLength is the longest message in bytes: the least that a backup daemon
+	// can have been told to take. It has room for 28 connections, so that their
+	// number never needs more than its byte.
+	maxSyncLength = 1024
 )
 
 // Flags of a connection (IP_VS_CONN_F_* in linux/ip_vs.h). The forwarding method is
@@ -123,9 +125,9 @@ func appendSyncConnection(b []byte, c Connection) ([]byte, bool) {
 	return b, true
 }
 
-// syncMessages returns the connections in messages of at most limit bytes, which
-// must hold one connection at least. Connections that the protocol cannot say are
-// left out.
+// syncMessages returns the connections in messages of at most limit bytes: at most
+// maxSyncLength, and enough for one connection. Connections that the protocol cannot
+// say are left out.
 func syncMessages(id uint8, connections []Connection, limit int) [][]byte {
 	var messages [][]byte
 	var message []byte
@@ -137,7 +139,7 @@ func syncMessages(id uint8, connections []Connection, limit int) [][]byte {
 		}
 	}
 	for _, c := range connections {
-		if message != nil && (len(message)+syncSizeIPv6 > limit || message[4] == maxSyncConnections) {
+		if message != nil && len(message)+syncSizeIPv6 > limit {
 			finish()
 		}
 		if message == nil {

@@ -78,6 +78,7 @@ func TestSyncMessagesLeaveOutWhatCannotBeSaid(t *testing.T) {
 	unsaid := []Connection{
 		connection(TCP, "[2001:db8::17]:1", "[2001:db8::100]:80", "192.168.50.22:80", "ESTABLISHED", 1),
 		connection(TCP, "192.168.20.17:1", "[2001:db8::100]:80", "[2001:db8::22]:80", "ESTABLISHED", 1),
+		connection(TCP, "[2001:db8::17]:1", "192.168.50.100:80", "[2001:db8::22]:80", "ESTABLISHED", 1),
 		connection(TCP, "192.168.20.17:1", "192.168.50.100:80", "192.168.50.22:80", "BUG!", 1),
 		connection(sctp, "192.168.20.17:1", "192.168.50.100:80", "192.168.50.22:80", "ESTABLISHED", 1),
 		{Protocol: TCP, State: "ESTABLISHED"},
@@ -101,7 +102,7 @@ func TestSyncMessagesAreWellFormed(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		connections := rapid.SliceOfN(rapid.SampledFrom(drawn), 0, 1000).Draw(t, "connections")
-		limit := rapid.IntRange(syncHeaderSize+syncSizeIPv6, 65507).Draw(t, "limit")
+		limit := rapid.IntRange(syncHeaderSize+syncSizeIPv6, maxSyncLength).Draw(t, "limit")
 		var want, got []byte
 		for _, c := range connections {
 			want, _ = appendSyncConnection(want, c)
