@@ -265,8 +265,10 @@ func (a *Announcer) Status() AnnouncerStatus {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := AnnouncerStatus{Addresses: len(a.schedule), Sent: a.sent, Errors: a.errors, Failing: map[string]string{}}
-	for name, text := range a.complaint {
-		s.Failing[name] = text
+	for address := range a.schedule {
+		if text := a.complaint[address.Interface]; text != "" {
+			s.Failing[address.Interface] = text
+		}
 	}
 	return s
 }

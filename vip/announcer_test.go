@@ -233,6 +233,24 @@ func TestBurstIsAnUpperBound(t *testing.T) {
 	})
 }
 
+// What was sent long ago does not count.
+func TestBurstBeginsAnewAfterSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := announce(t, vip.AnnouncerOptions{}, "eth0")
+		defer h.stop()
+		all := thousand()
+		for i, at := range []time.Duration{0, 10 * time.Millisecond, 20 * time.Millisecond} {
+			h.until(at)
+			if err := h.a.Announce(t.Context(), all[40*i:40*i+40]); err != nil {
+				t.Fatal(err)
+			}
+			if late := time.Since(h.start) - at; late != 0 {
+				t.Errorf("call %d took %v", i, late)
+			}
+		}
+	})
+}
+
 // A takeover in the midst of somebody's repetitions goes before them.
 func TestFirstRoundGoesBeforeRepetitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -8,3 +8,6 @@ func (l *Linux) SetEventBuffer(size int) { l.eventBuffer = size }
 
 // SetSysctl makes the kernel's settings appear elsewhere.
 func (l *Linux) SetSysctl(folder string) { l.sysctl = folder }
+
+// Dump lets tests interrupt lists.
+func Dump(list func() ([]int, error)) ([]int, error) { return dump(list) }

@@ -133,15 +133,19 @@ func (l *Linux) Add(a Address) error {
 	addr := addrOf(a)
 	if a.Prefix.Addr().Is4() {
 		addr.Broadcast = net.IPv4zero // netlink's way to say none
-	} else {
-		addr.Flags = unix.IFA_F_NODAD
+		return l.onLink(a.Interface, addr, l.handle.AddrAdd)
 	}
-	return l.onLink(a.Interface, addr, l.handle.AddrAdd)
+	addr.Flags = unix.IFA_F_NODAD
+	err := l.onLink(a.Interface, addr, l.handle.AddrAdd)
+	if errors.Is(err, unix.EACCES) { // net/ipv6/addrconf.c, addrconf_add_dev
+		return fmt.Errorf("IPv6 is disabled there: %w", err)
+	}
+	return err
 }
 
 // Delete takes an address from its interface, and no other with it.
 func (l *Linux) Delete(a Address) error {
-	if a.Prefix.Addr().Is4() {
+	if a.Prefix.Addr().Is4() && !a.Prefix.IsSingleIP() {
 		if err := l.promoteSecondaries(a); err != nil {
 			return err
 		}

@@ -141,6 +141,39 @@ func TestKernelWithoutTheInterface(t *testing.T) {
 	}
 }
 
+func TestKernelWithIPv6Disabled(t *testing.T) {
+	h, _ := pair(t)
+	h.sysctl("ipv6/conf/eth0/disable_ipv6", "1")
+	err := h.open().Add(viptest.Addresses("eth0", "2001:db8::100/64")[0])
+	if err == nil || err.Error() != "IPv6 is disabled there: permission denied" {
+		t.Errorf("adding: %v", err)
+	}
+}
+
+// What an interrupted list has found is a part, and never used.
+func TestInterruptedListIsAskedForAgain(t *testing.T) {
+	for _, tt := range []struct {
+		interrupted int
+		want        []int
+	}{{0, []int{1, 2}}, {1, []int{1, 2}}, {9, []int{1, 2}}, {10, nil}} {
+		tries := 0
+		got, err := vip.Dump(func() ([]int, error) {
+			tries++
+			if tries <= tt.interrupted {
+				return []int{1}, netlink.ErrDumpInterrupted
+			}
+			return []int{1, 2}, nil
+		})
+		if !slices.Equal(got, tt.want) || (err != nil) != (tt.want == nil) {
+			t.Errorf("interrupted %d times: %v, %v", tt.interrupted, got, err)
+		}
+	}
+	tries := 0
+	if got, err := vip.Dump(func() ([]int, error) { tries++; return []int{1}, unix.ENOBUFS }); got != nil || !errors.Is(err, unix.ENOBUFS) || tries != 1 {
+		t.Errorf("another error: %v, %v after %d tries", got, err, tries)
+	}
+}
+
 func TestLinkIsDescribed(t *testing.T) {
 	h, n := pair(t)
 	linux := h.open()
@@ -386,6 +419,7 @@ func TestThousandAddressesOnARealKernel(t *testing.T) {
 // loss, and for what comes then.
 func TestWatchSurvivesLostEvents(t *testing.T) {
 	h, _ := pair(t)
+	h.sysctl("ipv6/conf/eth0/disable_ipv6", "1") // or its own addresses make events, too
 	linux := h.open()
 	linux.SetEventBuffer(1) // the kernel makes it its least, some 4 KiB
 	ctx, cancel := context.WithCancel(context.Background())
@@ -396,7 +430,11 @@ func TestWatchSurvivesLostEvents(t *testing.T) {
 			<-slow
 		})
 	})
-	<-called // it listens
+	select {
+	case <-called: // it listens
+	case <-time.After(5 * time.Second):
+		t.Fatal("nothing was said at the start")
+	}
 	churn := viptest.Addresses("eth0", "10.0.0.100/24")[0]
 	for range 200 {
 		h.put(churn)
@@ -428,6 +466,7 @@ func TestWatchSurvivesLostEvents(t *testing.T) {
 
 func TestWatchHearsLinksAndAddresses(t *testing.T) {
 	h, n := pair(t)
+	h.sysctl("ipv6/conf/eth0/disable_ipv6", "1") // or its own addresses make events, too
 	linux := h.open()
 	ctx, cancel := context.WithCancel(context.Background())
 	called := make(chan struct{}, 1)
@@ -448,7 +487,7 @@ func TestWatchHearsLinksAndAddresses(t *testing.T) {
 			}
 		}
 	}
-	a := viptest.Addresses("eth0", "10.0.0.100/24", "2001:db8::100/64")
+	a := join(viptest.Addresses("eth0", "10.0.0.100/24"), viptest.Addresses("lo", "2001:db8::100/64"))
 	for _, event := range []struct {
 		name string
 		do   func()
@@ -456,6 +495,7 @@ func TestWatchHearsLinksAndAddresses(t *testing.T) {
 		{"an address", func() { h.put(a[0]) }},
 		{"its end", func() { h.take(a[0]) }},
 		{"an IPv6 address", func() { h.put(a[1]) }},
+		{"an interface's alias", func() { h.set("eth0", func(l netlink.Link) error { return h.LinkSetAlias(l, "uplink") }) }},
 		{"the carrier's loss", func() { n.set("eth0", n.LinkSetDown) }},
 		{"a deleted interface", func() { h.set("eth0", h.LinkDel) }},
 	} {

@@ -26,6 +26,8 @@ type pass struct {
 	unlinked  int       // of missing: those on such interfaces
 	wait      time.Duration
 	heldBack  int       // of missing and remaining: those fought over
+	added     []Address // for the first time
+	removed   []Address // for the first time
 	restored  []Address // put back after somebody took them away
 	repairs   uint64
 	errs      []error
@@ -58,8 +60,8 @@ func (r *Reconciler) change(p *pass, add, remove []Address) {
 			r.remove(p, a)
 		}
 	}
-	if p.changed > 0 {
-		r.log.Info("addresses changed", "added", len(add)-len(p.missing), "removed", len(remove)-len(p.remaining))
+	if len(p.added)+len(p.removed) > 0 {
+		r.log.Info("addresses changed", "added", list(p.added), "removed", list(p.removed))
 	}
 }
 
@@ -87,15 +89,17 @@ func (r *Reconciler) add(p *pass, a Address) {
 	case err == nil:
 		p.changed++
 		r.placed[a] = struct{}{}
-		if lost {
-			p.restored = append(p.restored, a)
-			r.repaired(p, a, "address put back", "was missing")
+		if !lost {
+			p.added = append(p.added, a)
+			return
 		}
+		p.restored = append(p.restored, a)
+		r.repaired(p, a, "address put back", "was missing")
 		return
 	case errors.Is(err, ErrNoLink):
 		p.noLink[link] = struct{}{}
 		p.unlinked++
-		p.errs = append(p.errs, fmt.Errorf("adding addresses to %s: %w", a.Interface, err))
+		p.errs = append(p.errs, err)
 	case errors.Is(err, syscall.EEXIST) && !r.again && r.failures == 0:
 		p.stale = true
 	default:
@@ -117,9 +121,11 @@ func (r *Reconciler) remove(p *pass, a Address) {
 	switch {
 	case err == nil:
 		p.changed++
-		if intruder {
-			r.repaired(p, a, "address removed again", "was present, though this machine does not hold it")
+		if !intruder {
+			p.removed = append(p.removed, a)
+			return
 		}
+		r.repaired(p, a, "address removed again", "was present, though this machine does not hold it")
 		return
 	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.ESRCH), errors.Is(err, ErrNoLink):
 		p.stale = true

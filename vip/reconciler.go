@@ -246,7 +246,7 @@ func (r *Reconciler) look(now time.Time) time.Duration {
 	if err != nil {
 		// Nothing is known about the machine, so nothing is changed. Status goes
 		// on showing what was there when that was last known.
-		err = fmt.Errorf("listing addresses: %w", err)
+		err = fmt.Errorf("looking at the kernel: %w", err)
 		r.publish(outcome{generation, false, &ApplyError{Missing: d.Held, Err: err}}, err, nil)
 		return min(r.backoff(), r.options.Period)
 	}

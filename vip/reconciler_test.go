@@ -314,7 +314,7 @@ func TestTakenAddressIsPutBackByPeriod(t *testing.T) {
 		time.Sleep(500*time.Millisecond - 1)
 		synctest.Wait()
 		g.calls()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		g.calls("add 10.0.0.101/32 on eth0")
 	})
@@ -370,13 +370,24 @@ func TestIPv6PrefixLengthIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := run(t, director(), true, vip.Options{})
 		defer g.stop()
+		deletes := 0
+		g.kernel.Fail(func(op viptest.Op, _ vip.Address) error {
+			if op == viptest.OpDelete {
+				deletes++
+			}
+			return nil
+		})
 		old := viptest.Addresses("eth0", "2001:db8::1/64", "2001:db8::2/64", "2001:db8::3/64")
 		wider := viptest.Addresses("eth0", "2001:db8::1/128", "2001:db8::2/128")
 		for _, d := range []vip.Desired{{Held: old}, {Held: wider, Known: old}} {
 			g.kernel.Calls()
+			deletes = 0
 			if err := g.r.Apply(t.Context(), d); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if deletes != 3 {
+			t.Errorf("%d deletions tried", deletes)
 		}
 		g.calls(
 			"delete 2001:db8::1/64 on eth0", "add 2001:db8::1/128 on eth0",
@@ -500,7 +511,16 @@ func TestRetriesBackOffFrom10msTo1s(t *testing.T) {
 					t.Errorf("status: %v since %v", s.Err, s.Since)
 				}
 
-				// A new wish is tried at once, and a success ends it all.
+				// A new wish is tried at once, and in vain begins anew.
+				tries, start = nil, time.Now()
+				g.r.Set(one)
+				time.Sleep(50 * time.Millisecond)
+				synctest.Wait()
+				if diff := cmp.Diff(want[:3], tries); diff != "" {
+					t.Errorf("tries of the next wish (-want +got):\n%s", diff)
+				}
+
+				// A success ends it all.
 				k.Fail(nil)
 				if err := g.r.Apply(t.Context(), one); err != nil {
 					t.Fatal(err)
@@ -535,7 +555,7 @@ func TestNothingChangesOnAnIncompleteList(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		g.calls()
-		if s := g.r.Status(); s.Err == nil || s.Err.Error() != "listing addresses: interrupted" || len(s.Held) != len(vips) {
+		if s := g.r.Status(); s.Err == nil || s.Err.Error() != "looking at the kernel: interrupted" || len(s.Held) != len(vips) {
 			t.Errorf("status %+v", s)
 		}
 		g.kernel.Fail(nil)
@@ -564,7 +584,7 @@ func TestMissingInterfaceDoesNotHoldUpTheOthers(t *testing.T) {
 		if diff := cmp.Diff(lost, applied.Missing, comparePrefixes); diff != "" {
 			t.Errorf("missing (-want +got):\n%s", diff)
 		}
-		const words = "addresses not in place: 10.9.0.1/24 on eth9, 10.9.0.2/24 on eth9, 10.9.0.3/24 on eth9 and 2 more: adding addresses to eth9: no such interface: eth9"
+		const words = "addresses not in place: 10.9.0.1/24 on eth9, 10.9.0.2/24 on eth9, 10.9.0.3/24 on eth9 and 2 more: no such interface: eth9"
 		if err.Error() != words {
 			t.Errorf("Apply: %v\nwant:  %v", err, words)
 		}
@@ -670,6 +690,30 @@ func TestFightBacksOff(t *testing.T) {
 		synctest.Wait()
 		if !g.kernel.Has(vips[0]) {
 			t.Error("repairs stayed slow")
+		}
+	})
+}
+
+// The same holds for one who puts an address on again and again.
+func TestFightWithAnIntruderBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := run(t, director(), true, vip.Options{})
+		defer g.stop()
+		if err := g.r.Apply(t.Context(), letGo); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		for time.Since(start) < 5*time.Second {
+			if !g.kernel.Has(vips[0]) {
+				g.kernel.Put(vips[0])
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if n := len(g.kernel.Calls()); n < 9 || n > 11 {
+			t.Errorf("removed %d times in 5 s", n)
+		}
+		if n := len(g.log.lines("again and again", "10.0.0.100/24")); n != 1 {
+			t.Errorf("the fight was said %d times", n)
 		}
 	})
 }
