@@ -130,7 +130,7 @@ func (b *builder) choose(name string) {
 	if name == "" {
 		host, err := os.Hostname()
 		if err != nil {
-			b.add(place{file: b.config.Path}, "the host name cannot be read, %s: must be given with --name", cannotRead(err))
+			b.add(place{file: b.config.Path}, "the host name is not known, %s: the director must be given with --name", err)
 			return
 		}
 		name, who = b.byHost(host), fmt.Sprintf("this host, %q,", host)

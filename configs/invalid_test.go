@@ -2,6 +2,7 @@ package configs
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,6 +144,19 @@ func TestCheckIsForNoDirector(t *testing.T) {
 	if err := Check("testdata/invalid-real-weight.toml"); err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("Check: %v, want %s", err, want)
 	}
+}
+
+// An advertisement has room for 255 addresses.
+func TestTooManyAddresses(t *testing.T) {
+	text := func(n int) string {
+		var list strings.Builder
+		for i := range n {
+			fmt.Fprintf(&list, "  \"10.0.%d.%d/16\",\n", i/200, 1+i%200)
+		}
+		return "[vrrp.web]\ninterface = \"eth0\"\nvrid = 51\naddresses = [\n" + list.String() + "]\n"
+	}
+	load(t, text(255), "lvs-01")
+	refused(t, write(t, text(256)), "lvs-01", `lvsd.toml:260: vrrp "web": 256 addresses: must be 1 to 255: make it several instances`)
 }
 
 func TestPageThatIsTooLarge(t *testing.T) {
