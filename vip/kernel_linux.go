@@ -282,10 +282,10 @@ func (l *Linux) linkByName(name string) (netlink.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking up interface %s: %w", name, err)
 	}
-	if real := link.Attrs().Name; real != name {
+	if first := link.Attrs().Name; first != name {
 		// The kernel finds interfaces by alternative names, and lists them by
 		// their first name only.
-		return nil, fmt.Errorf("%w: %s is an alternative name of %s", ErrNoLink, name, real)
+		return nil, fmt.Errorf("%w: %s is an alternative name of %s", ErrNoLink, name, first)
 	}
 	return link, nil
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -647,4 +648,55 @@ func openFiles(t *testing.T) (n int) {
 		}
 	}
 	return n
+}
+
+// What the fake kernel refuses, the real one refuses for the same reason.
+func TestFakeKernelIsAsStrictAsTheRealOne(t *testing.T) {
+	h, _ := pair(t)
+	steps := []struct {
+		do   string
+		name string
+		p    string
+	}{
+		{"add", "eth0", "10.0.0.1/24"},
+		{"add", "eth0", "10.0.0.1/24"}, // EEXIST
+		{"add", "eth0", "10.0.0.1/32"}, // another address
+		{"add", "eth0", "2001:db8::1/64"},
+		{"add", "eth0", "2001:db8::1/128"},    // EEXIST
+		{"delete", "eth0", "2001:db8::1/128"}, // EADDRNOTAVAIL
+		{"delete", "eth0", "10.0.0.1/16"},     // EADDRNOTAVAIL
+		{"delete", "eth0", "10.0.0.1/24"},
+		{"delete", "eth0", "10.0.0.1/24"}, // EADDRNOTAVAIL
+		{"add", "eth7", "10.0.0.1/24"},    // ErrNoLink
+		{"delete", "eth7", "10.0.0.1/24"}, // ErrNoLink
+	}
+	run := func(k vip.Kernel) (results []string) {
+		for _, s := range steps {
+			a := viptest.Addresses(s.name, s.p)[0]
+			do := k.Add
+			if s.do == "delete" {
+				do = k.Delete
+			}
+			result := "done"
+			if err := do(a); err != nil {
+				result = "unknown: " + err.Error()
+				for _, known := range []error{syscall.EEXIST, syscall.EADDRNOTAVAIL, vip.ErrNoLink} {
+					if errors.Is(err, known) {
+						result = known.Error()
+					}
+				}
+			}
+			results = append(results, fmt.Sprintf("%s %s: %s", s.do, a, result))
+		}
+		return results
+	}
+	linux := h.open()
+	var want []string
+	h.do(func() error {
+		want = run(linux)
+		return nil
+	})
+	if diff := cmp.Diff(want, run(viptest.NewKernel("eth0"))); diff != "" {
+		t.Errorf("(-real +fake):\n%s", diff)
+	}
 }
