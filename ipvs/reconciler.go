@@ -228,7 +228,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		}
 
 		wait := r.options.Period
-		if err := r.pass(); err != nil {
+		if err := r.pass(ctx); err != nil {
 			backoff = min(max(2*backoff, minBackoff), maxBackoff)
 			wait = min(wait, backoff)
 		} else {
@@ -240,7 +240,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 
 // pass brings the kernel once to what is wanted now. If the kernel turned out to
 // hold something else than what was listed, it lists and changes once more.
-func (r *Reconciler) pass() error {
+func (r *Reconciler) pass(ctx context.Context) error {
 	r.mu.Lock()
 	want, generation := r.want, r.generation
 	r.mu.Unlock()
@@ -248,11 +248,14 @@ func (r *Reconciler) pass() error {
 		return nil
 	}
 
-	changes, err := r.reconcile(want)
+	changes, err := r.reconcile(ctx, want)
 	if isStale(err) {
 		var more int
-		more, err = r.reconcile(want)
+		more, err = r.reconcile(ctx, want)
 		changes += more
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	r.report(generation, len(want), changes, err)
 	return err
@@ -299,9 +302,9 @@ func (r *Reconciler) report(generation uint64, services, changes int, err error)
 }
 
 // reconcile lists the kernel and applies what differs from want. A change that
-// fails does not keep the others from being applied. It returns the number of
-// changes made, and all errors joined.
-func (r *Reconciler) reconcile(want Table) (int, error) {
+// fails does not keep the others from being applied; only when ctx is done it stops.
+// It returns the number of changes made, and all errors joined.
+func (r *Reconciler) reconcile(ctx context.Context, want Table) (int, error) {
 	table, err := r.kernel.List()
 	if err != nil {
 		return 0, fmt.Errorf("listing the IPVS table: %w", err)
@@ -331,6 +334,10 @@ func (r *Reconciler) reconcile(want Table) (int, error) {
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	made := 0
 	for _, c := range changes {
+		if ctx.Err() != nil {
+			errs = append(errs, ctx.Err())
+			break
+		}
 		if c.takes() && wanted.serving(c.Key) > 0 && have.serving(c.Key) < 2 {
 			// What should have replaced it could not be added. It might serve
 			// still, and nothing else does.

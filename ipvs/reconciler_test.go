@@ -633,6 +633,25 @@ func TestRunLeavesTheTableWhenItEnds(t *testing.T) {
 	})
 }
 
+func TestRunEndsBetweenTwoChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kernel := ipvstest.New()
+		r, log, stop := start(t, kernel, "")
+		kernel.SetFault(func(ipvstest.Call) error { time.Sleep(time.Second); return nil })
+		r.Set(ipvs.Table{service(web, nat(real1, 1), nat(real2, 1)), service(dns)})
+		time.Sleep(2500 * time.Millisecond)
+		begin := time.Now()
+		stop()
+		if d := time.Since(begin); d != 500*time.Millisecond {
+			t.Errorf("Run ended after %s, want to end after the call under way", d)
+		}
+		wantTable(t, kernel, service(web, nat(real1, 1)))
+		if log.Len() > 0 {
+			t.Errorf("log: %s", log)
+		}
+	})
+}
+
 func TestListReadsTheKernelLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kernel := ipvstest.New()
