@@ -62,14 +62,15 @@ func Run(main func() int, options ...Option) int {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if limit := testTimeout(); limit > 0 {
-		// The test's own alarm goes off inside, later than here by the time of the boot.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit+30*time.Second,
-			fmt.Errorf("killed 30s after the test timeout of %s", limit))
-		defer cancel()
+	limit := testTimeout()
+	if limit > 0 {
+		limit += alarmSlack
 	}
-	status, err := runInGuest(ctx)
+	status, err := runInGuest(ctx, limit)
+	if ctx.Err() != nil {
+		fmt.Fprintln(os.Stderr, "lab:", context.Cause(ctx))
+		return 130
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "lab: %v\nlab: a guest was needed because: %v\n", err, unfit)
 		return 1
