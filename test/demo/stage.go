@@ -1,0 +1,231 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lvsd/test/lab"
+)
+
+// Who answers a request.
+const (
+	node1 = "node1"
+	node2 = "node2"
+	sorry = "sorry"
+	lost  = "lost"
+)
+
+// stage shows what happens, second by second, and keeps the score.
+type stage struct {
+	w     *lab.Web
+	start time.Time
+	load  *lab.Load
+	shown time.Time // up to when the results have been shown
+
+	mu  sync.Mutex // guards log
+	log []string   // what lvsd has logged since it was shown last
+
+	acts []*act
+}
+
+// act is one event and what was promised for it.
+type act struct {
+	name, promise string
+	at, end       time.Time
+	bound         time.Duration // how long requests may be lost
+	broken        string        // how the promise was broken
+}
+
+// counts says how many requests were answered by whom.
+type counts map[string]int
+
+func only(who string) func(counts) bool {
+	return func(c counts) bool { return len(c) == 1 && c[who] > 0 }
+}
+
+func both(c counts) bool { return len(c) == 2 && c[node1] > 0 && c[node2] > 0 }
+
+func newStage(w *lab.Web) *stage {
+	s := &stage{w: w}
+	for _, d := range []*lab.Director{w.LVS01, w.LVS02} {
+		d.Follow(func(line string) {
+			if words := inWords(line); words != "" {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.log = append(s.log, d.Name+": "+words)
+			}
+		})
+	}
+	return s
+}
+
+// inWords tells a line of lvsd's log for people, or nothing if it is of no
+// interest here.
+func inWords(line string) string {
+	e, ok := lab.ParseLog(line)
+	if !ok {
+		return line
+	}
+	field := func(name string) string { return fmt.Sprint(e.Fields[name]) }
+	switch e.Message {
+	case "state changed":
+		return fmt.Sprintf("instance %s: %s -> %s (%s)", field("instance"), field("from"), field("to"), field("reason"))
+	case "real server changed":
+		return fmt.Sprintf("real server %s: %s -> %s (%s)", field("real_server"), field("from"), field("to"), field("reason"))
+	case "service changed":
+		return fmt.Sprintf("service %s: %s -> %s", field("service"), field("from"), field("to"))
+	}
+	if e.Level == "INFO" {
+		return ""
+	}
+	return e.Level + " " + line
+}
+
+// open starts the client.
+func (s *stage) open() {
+	s.showLog()
+	s.start = time.Now()
+	s.shown = s.start
+	s.load = s.w.Client.Load("https://"+lab.SiteName+"/", perSecond, lab.LoadOptions{Timeout: time.Second})
+	fmt.Println("\n  time   master  node1 node2 sorry  lost")
+}
+
+// act does something and begins to keep its score.
+func (s *stage) act(name, promise string, bound time.Duration, do func()) {
+	s.end()
+	a := &act{name: name, promise: promise, at: time.Now(), bound: bound}
+	s.acts = append(s.acts, a)
+	fmt.Printf("%s >>> %s\n", s.clock(a.at), name)
+	do()
+}
+
+// end ends the act that is on.
+func (s *stage) end() {
+	if len(s.acts) > 0 {
+		s.acts[len(s.acts)-1].end = time.Now()
+	}
+}
+
+// expect says what the last stretch of the act that is on must look like.
+func (s *stage) expect(stretch time.Duration, right func(counts) bool) {
+	// Requests of this moment may still be under way, so look at those before.
+	time.Sleep(time.Second)
+	to := time.Now().Add(-time.Second)
+	c := count(s.load.Results().Between(to.Add(-stretch), to))
+	if !right(c) {
+		s.acts[len(s.acts)-1].broken = fmt.Sprintf("answers at the end: %v", c)
+	}
+}
+
+// watch shows what happens for a while, a line a second.
+func (s *stage) watch(d time.Duration) {
+	for until := time.Now().Add(d); time.Now().Before(until); {
+		// A second is shown when its last request has ended, one way or another.
+		time.Sleep(time.Until(s.shown.Add(2 * time.Second)))
+		c := count(s.load.Results().Between(s.shown, s.shown.Add(time.Second)))
+		s.shown = s.shown.Add(time.Second)
+		s.showLog()
+		fmt.Printf("%s %8s %6d%6d%6d%6d  %s\n", s.clock(s.shown), s.master(), c[node1], c[node2], c[sorry], c[lost], bar(c))
+	}
+}
+
+func (s *stage) showLog() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, line := range s.log {
+		fmt.Printf("            %s\n", line)
+	}
+	s.log = nil
+}
+
+func (s *stage) clock(t time.Time) string {
+	return fmt.Sprintf("%5.0fs ", t.Sub(s.start).Seconds())
+}
+
+// bar draws a letter for each request: 1 and 2 for the nodes, s for the sorry
+// page, and a point for a request that was lost.
+func bar(c counts) string {
+	return strings.Repeat("1", c[node1]) + strings.Repeat("2", c[node2]) + strings.Repeat("s", c[sorry]) + strings.Repeat(".", c[lost])
+}
+
+// master names the directors that have the VIP.
+func (s *stage) master() string {
+	var names []string
+	for _, d := range []*lab.Director{s.w.LVS01, s.w.LVS02} {
+		if d.Running() && d.Host.Has(netip.MustParseAddr(lab.VIP)) {
+			names = append(names, d.Name)
+		}
+	}
+	if names == nil {
+		return "nobody"
+	}
+	return strings.Join(names, "+")
+}
+
+func count(results lab.Results) counts {
+	c := make(counts)
+	for _, r := range results {
+		switch {
+		case r.Err != nil:
+			c[lost]++
+		case r.Body == lab.Node1Page:
+			c[node1]++
+		case r.Body == lab.Node2Page:
+			c[node2]++
+		case r.Status == 503:
+			c[sorry]++
+		default:
+			c[fmt.Sprintf("status %d", r.Status)]++
+		}
+	}
+	return c
+}
+
+// close ends the client.
+func (s *stage) close() {
+	s.end()
+	s.load.Stop()
+	s.showLog()
+}
+
+// summary prints the score and reports whether all promises were kept.
+func (s *stage) summary() bool {
+	results := s.load.Results()
+	fmt.Printf("\n%-22s %-24s %13s %13s %10s  %s\n", "event", "what then", "requests lost", "served again", "promised", "")
+	kept := true
+	for _, a := range s.acts {
+		gone := results.Between(a.at, a.end).Lost()
+		var after time.Duration
+		if len(gone) > 0 {
+			last := slices.MaxFunc(gone, func(a, b lab.Result) int { return a.Sent.Compare(b.Sent) })
+			after = last.Sent.Sub(a.at) + time.Duration(float64(time.Second)/perSecond)
+		}
+		verdict := "kept"
+		switch {
+		case a.broken != "":
+			verdict = "BROKEN: " + a.broken
+		case a.bound == 0 && len(gone) > 0:
+			verdict = "BROKEN: nothing should be lost"
+		case after > a.bound+slack:
+			verdict = "BROKEN: it took too long"
+		}
+		kept = kept && verdict == "kept"
+		fmt.Printf("%-22s %-24s %13d %13s %10s  %s\n", a.name, a.promise, len(gone), seconds(after), seconds(a.bound), verdict)
+	}
+	total := len(results)
+	fmt.Printf("\n%d requests, %d lost.\n", total, len(results.Lost()))
+	return kept
+}
+
+// seconds prints a duration as it is promised: at once, or within so many
+// seconds.
+func seconds(d time.Duration) string {
+	if d == 0 {
+		return "at once"
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
