@@ -235,9 +235,6 @@ func readResponse(in *bufio.Reader, request *http.Request) (*http.Response, erro
 
 // readBody reads the body to its end, which must come within [MaxBody] bytes.
 func readBody(response *http.Response) ([]byte, error) {
-	if response.StatusCode == http.StatusSwitchingProtocols {
-		return nil, nil // what follows is no body
-	}
 	if response.Body != http.NoBody && response.ContentLength > MaxBody {
 		return nil, errLongBody
 	}

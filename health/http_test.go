@@ -69,6 +69,9 @@ func TestHTTP(t *testing.T) {
 		{"body as large as may be", reply("HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", MaxBody-2) + "OK"), HTTP{Body: Match{Substring: "OK"}}, ""},
 		{"body one byte larger", reply("HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", MaxBody-1) + "OK"), HTTP{}, "body: larger than 1 MiB"},
 
+		{"body of a length too large, before any of it comes", then(reply("HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n"), drain),
+			HTTP{}, "body: larger than 1 MiB"},
+
 		{"hangs after accept", drain, HTTP{}, "reply: timed out after 300ms"},
 		{"headers a byte now and then", slowly(ok), HTTP{}, "reply: timed out after 300ms"},
 		{"body a byte now and then", then(reply("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n"), slowly("all fine")), HTTP{}, "body: timed out after 300ms"},

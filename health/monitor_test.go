@@ -321,42 +321,75 @@ func TestRemovedCheckReportsNothingMore(t *testing.T) {
 	})
 }
 
-func TestCheckThatComesBackIsNewAndDoesNotOverlap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j := newJournal()
-		m := NewMonitor(j.report, quiet)
-		deaf := func(name string) Check {
-			return Check{Checker: probe(func(context.Context) error {
-				j.add("%s starts", name)
-				time.Sleep(500 * time.Millisecond)
-				j.add("%s ends", name)
-				return nil
-			})}
-		}
-		m.Set(map[string]Check{"a": deaf("first")})
-		j.shift(phase("a", spreadEach))
-		run(t, m)
-		time.Sleep(100 * time.Millisecond)
-		m.Set(nil)
-		m.Set(map[string]Check{"a": deaf("never")})
-		m.Set(nil)
-		m.Set(map[string]Check{"a": deaf("second")})
-		if v := m.Verdicts()["a"]; v.State != Unknown || v.Reason != NotChecked {
-			t.Errorf("got %+v", v)
-		}
-		time.Sleep(1000 * time.Millisecond)
-		lines := j.take()
-		for i := range lines {
-			_, lines[i], _ = strings.Cut(lines[i], " ")
-		}
-		want := []string{"first starts", "first ends", "second starts", "second ends", "a is up: passed"}
-		if diff := cmp.Diff(want, lines); diff != "" {
-			t.Errorf("(-want +got)\n%s", diff)
-		}
-		if len(m.leaving) != 0 {
-			t.Errorf("%d targets are still leaving", len(m.leaving))
-		}
-	})
+// deaf returns a check that takes half a second and does not listen to its context.
+func deaf(j *journal, name string) Check {
+	return Check{Checker: probe(func(context.Context) error {
+		j.add("%s starts", name)
+		time.Sleep(500 * time.Millisecond)
+		j.add("%s ends", name)
+		return nil
+	})}
+}
+
+func TestFollowerWaitsForACheckUnderWay(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		follow func(*Monitor, *journal)
+	}{
+		{"changed", func(m *Monitor, j *journal) {
+			m.Set(map[string]Check{"a": deaf(j, "second")})
+		}},
+		{"changed twice", func(m *Monitor, j *journal) {
+			m.Set(map[string]Check{"a": deaf(j, "never")})
+			m.Set(map[string]Check{"a": deaf(j, "second")})
+		}},
+		{"removed and added again, twice", func(m *Monitor, j *journal) {
+			m.Set(nil)
+			m.Set(map[string]Check{"a": deaf(j, "never")})
+			m.Set(nil)
+			m.Set(map[string]Check{"a": deaf(j, "second")})
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := newJournal()
+				m := NewMonitor(j.report, quiet)
+				m.Set(map[string]Check{"a": deaf(j, "first")})
+				run(t, m)
+				time.Sleep(100 * time.Millisecond)
+				test.follow(m, j)
+				if v := m.Verdicts()["a"]; v.State != Unknown || v.Reason != NotChecked {
+					t.Errorf("got %+v", v)
+				}
+				time.Sleep(1000 * time.Millisecond)
+				lines := j.take()
+				for i := range lines {
+					_, lines[i], _ = strings.Cut(lines[i], " ")
+				}
+				want := []string{"first starts", "first ends", "second starts", "second ends", "a is up: passed"}
+				if diff := cmp.Diff(want, lines); diff != "" {
+					t.Errorf("(-want +got)\n%s", diff)
+				}
+				if len(m.leaving) != 0 {
+					t.Errorf("%d targets are still leaving", len(m.leaving))
+				}
+			})
+		})
+	}
+}
+
+func TestLeavingIsForgottenByTheLatestOnly(t *testing.T) {
+	m := NewMonitor(nil, quiet)
+	first, second := &target{id: "a", done: make(chan struct{})}, &target{id: "a", done: make(chan struct{})}
+	m.leaving["a"] = second.done
+	m.leave(first)
+	if m.leaving["a"] != second.done {
+		t.Error("an earlier one forgot a later one")
+	}
+	m.leave(second)
+	if len(m.leaving) != 0 {
+		t.Error("not forgotten")
+	}
 }
 
 func TestReportsOfAServerAreInOrderHoweverSlowTheReceiver(t *testing.T) {
@@ -384,7 +417,7 @@ func TestReportsOfAServerAreInOrderHoweverSlowTheReceiver(t *testing.T) {
 
 func TestStartsAreSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const servers, interval = 1000, 10 * time.Second
+		const servers, interval = 2000, 10 * time.Second
 		var (
 			mu     sync.Mutex
 			starts = make(map[string][]time.Duration)
@@ -423,7 +456,7 @@ func TestStartsAreSpread(t *testing.T) {
 			}
 		}
 		for i := range 10 {
-			if first[i] < 60 || first[i] > 140 || later[i] < 60 || later[i] > 140 {
+			if first[i] < 140 || first[i] > 260 || later[i] < 140 || later[i] > 260 {
 				t.Errorf("not spread: %v in the first second, %v in an interval", first, later)
 				break
 			}
@@ -523,7 +556,7 @@ func TestRunEndsWhenEveryCheckHasEnded(t *testing.T) {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 		m.Set(map[string]Check{"late": {Checker: &server{journal: j}}}) // starts nothing
-		if v := m.Verdicts()["late"]; v.State != Unknown {
+		if v := m.Verdicts()["late"]; v.State != Unknown || m.targets["late"].cancel != nil {
 			t.Errorf("got %+v", v)
 		}
 	})

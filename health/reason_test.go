@@ -51,6 +51,7 @@ func TestQuoteIsBounded(t *testing.T) {
 		}
 		checkReason(t, errors.New(got))
 	}
+	checkReason(t, errors.New(quote("x"+strings.Repeat("主", 70)))) // no character is cut in two
 	for text, want := range map[string]string{
 		"":                       `""`,
 		"a\r\n\"b\"":             `"a\r\n\"b\""`,
@@ -80,6 +81,8 @@ func TestExplain(t *testing.T) {
 	defer cancel()
 	named, cancelNamed := context.WithTimeoutCause(context.Background(), 0, timeoutError(time.Second))
 	defer cancelNamed()
+	soon, cancelSoon := context.WithTimeoutCause(context.Background(), 20*time.Millisecond, timeoutError(time.Second))
+	defer cancelSoon()
 	for _, test := range []struct {
 		ctx  context.Context
 		err  error
@@ -93,6 +96,7 @@ func TestExplain(t *testing.T) {
 		{expired, dialing(os.ErrDeadlineExceeded), "timed out"},
 		{named, dialing(os.ErrDeadlineExceeded), "timed out after 1s"},
 		{named, dialing(context.DeadlineExceeded), "timed out after 1s"},
+		{soon, dialing(os.ErrDeadlineExceeded), "timed out after 1s"}, // a dialer ahead of its context
 		{t.Context(), errors.New("other"), "other"},
 	} {
 		wantReason(t, explain(test.ctx, test.err), test.want)

@@ -15,7 +15,7 @@ type Tracker struct {
 	reported   Verdict // as of the latest Record that returned true
 }
 
-// NewTracker returns a tracker of a server that no check has looked at. Numbers below 1 count as 1.
+// NewTracker returns a tracker of a server that no check has looked at. Numbers below 1 have the effect of 1.
 func NewTracker(rise, fall int) *Tracker {
 	t := &Tracker{verdict: Verdict{Reason: NotChecked, Latest: NotChecked}}
 	t.Configure(rise, fall)
@@ -25,7 +25,7 @@ func NewTracker(rise, fall int) *Tracker {
 // Configure changes what it takes to come up and to go down. The verdict stays, results that contradicted it
 // so far are forgotten.
 func (t *Tracker) Configure(rise, fall int) {
-	t.rise, t.fall = max(rise, 1), max(fall, 1)
+	t.rise, t.fall = rise, fall
 	t.verdict.Contrary = 0
 }
 
