@@ -48,14 +48,23 @@ func TestHTTP(t *testing.T) {
 		{"refuses", nil, HTTP{}, "connect: connection refused"},
 
 		{"HTTP/1.0, body until the end", reply("HTTP/1.0 200 OK\r\n\r\nall fine"), HTTP{Body: Match{Substring: "fine"}}, ""},
-		{"chunked", reply("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nall \r\n4\r\nfine\r\n0\r\n\r\n"),
-			HTTP{Body: Match{Substring: "l f"}}, ""},
+		{
+			"chunked", reply("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nall \r\n4\r\nfine\r\n0\r\n\r\n"),
+			HTTP{Body: Match{Substring: "l f"}},
+			"",
+		},
 		{"no content", then(reply("HTTP/1.1 204 No Content\r\n\r\n"), drain), HTTP{}, ""},
 		{"interim replies", then(reply("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"+ok), drain), HTTP{}, ""},
-		{"interim replies without end", then(reply(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 10000)), drain), HTTP{},
-			"reply: headers larger than 64 KiB"},
-		{"switches protocols", then(reply("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"), drain),
-			HTTP{Status: StatusRanges{{101, 101}}}, ""},
+		{
+			"interim replies without end", then(reply(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 10000)), drain),
+			HTTP{},
+			"reply: headers larger than 64 KiB",
+		},
+		{
+			"switches protocols", then(reply("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"), drain),
+			HTTP{Status: StatusRanges{{101, 101}}},
+			"",
+		},
 		{"HEAD has no body, whatever its length says", then(reply("HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n"), drain), HTTP{Method: "HEAD"}, ""},
 		{"redirect is not followed", then(reply("HTTP/1.1 301 Moved\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n"), drain), HTTP{}, ""},
 
@@ -69,8 +78,11 @@ func TestHTTP(t *testing.T) {
 		{"body as large as may be", reply("HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", MaxBody-2) + "OK"), HTTP{Body: Match{Substring: "OK"}}, ""},
 		{"body one byte larger", reply("HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", MaxBody-1) + "OK"), HTTP{}, "body: larger than 1 MiB"},
 
-		{"body of a length too large, before any of it comes", then(reply("HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n"), drain),
-			HTTP{}, "body: larger than 1 MiB"},
+		{
+			"body of a length too large, before any of it comes", then(reply("HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n"), drain),
+			HTTP{},
+			"body: larger than 1 MiB",
+		},
 
 		{"hangs after accept", drain, HTTP{}, "reply: timed out after 300ms"},
 		{"headers a byte now and then", slowly(ok), HTTP{}, "reply: timed out after 300ms"},
@@ -88,23 +100,35 @@ func TestHTTP(t *testing.T) {
 		{"headers as large as may be", reply("HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\nX: " + strings.Repeat("x", MaxHeader-100) + "\r\n\r\n" + strings.Repeat("y", MaxBody)), HTTP{}, ""},
 		{"speaks SSH", then(reply("SSH-2.0-OpenSSH_9.2p1\r\n"), drain), HTTP{}, `reply: not HTTP but "SSH-2.0-OpenSSH_9.2p1\r"`},
 		{"sends terminal escapes", then(reply("\x1b[2J\x00\xff\r\n"), drain), HTTP{}, `reply: not HTTP but "\x1b[2J\x00\xff\r"`},
-		{"sends an endless line of garbage", then(reply(strings.Repeat("\x07", 60000)+"\r\n"), drain), HTTP{},
-			`reply: not HTTP but "` + strings.Repeat(`\a`, 97) + `\..."`},
-		{"sends an endless line of HTTP", then(reply("HTTP/"+strings.Repeat("\x07", 60000)+"\r\n"), drain), HTTP{},
-			`reply: malformed HTTP response "HTTP/` + strings.Repeat(`\a`, 236) + `...`},
+		{
+			"sends an endless line of garbage", then(reply(strings.Repeat("\x07", 60000)+"\r\n"), drain),
+			HTTP{},
+			`reply: not HTTP but "` + strings.Repeat(`\a`, 97) + `\..."`,
+		},
+		{
+			"sends an endless line of HTTP", then(reply("HTTP/"+strings.Repeat("\x07", 60000)+"\r\n"), drain),
+			HTTP{},
+			`reply: malformed HTTP response "HTTP/` + strings.Repeat(`\a`, 236) + `...`,
+		},
 		{"closes in the status line", reply("HTTP/1"), HTTP{}, `reply: malformed HTTP response "HTTP/1"`},
 		{"closes within the first bytes", reply("HT"), HTTP{}, `reply: malformed HTTP response "HT"`},
-		{"trailer a byte now and then", then(reply("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"), slowly("X: 123456789")), HTTP{},
-			"body: timed out after 300ms"},
+		{
+			"trailer a byte now and then", then(reply("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"), slowly("X: 123456789")),
+			HTTP{},
+			"body: timed out after 300ms",
+		},
 
 		{"speaks TLS", then(reply("\x15\x03\x01\x00\x02\x02\x46"), drain), HTTP{}, // as OpenSSL does
 			"reply: the server speaks TLS, not plain HTTP"},
-		{"speaks plain HTTP on the port for TLS", func(conn net.Conn) {
-			conn.Read(make([]byte, 4000))
-			io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
-			drain(conn)
-		}, HTTP{TLS: &Handshake{}},
-			"TLS handshake: the server does not speak TLS"},
+		{
+			"speaks plain HTTP on the port for TLS", func(conn net.Conn) {
+				conn.Read(make([]byte, 4000))
+				io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
+				drain(conn)
+			},
+			HTTP{TLS: &Handshake{}},
+			"TLS handshake: the server does not speak TLS",
+		},
 		{"hangs in the handshake", drain, HTTP{TLS: &Handshake{}}, "TLS handshake: timed out after 300ms"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -156,8 +180,11 @@ func TestHTTPAgainstNetHTTP(t *testing.T) {
 		}, ""},
 		{"https", HTTP{Address: address(secure), Host: "example.com", TLS: &Handshake{Roots: certificates}, Body: is("GET example.com / lvsd ")}, ""},
 		{"https not verified", HTTP{Address: address(secure), Host: "www.xuzhichao.com", TLS: &Handshake{SkipVerify: true}}, ""},
-		{"https wrong name", HTTP{Address: address(secure), Host: "www.xuzhichao.com", TLS: &Handshake{Roots: certificates}},
-			"certificate is for example.com, *.example.com, 127.0.0.1 and 1 more, not www.xuzhichao.com"},
+		{
+			"https wrong name",
+			HTTP{Address: address(secure), Host: "www.xuzhichao.com", TLS: &Handshake{Roots: certificates}},
+			"certificate is for example.com, *.example.com, 127.0.0.1 and 1 more, not www.xuzhichao.com",
+		},
 		{"https unknown authority", HTTP{Address: address(secure), Host: "example.com", TLS: &Handshake{}}, "certificate signed by unknown authority"},
 		{"http to https", HTTP{Address: address(secure)}, "status 400, want 200-399"},
 		{"https to http", HTTP{Address: address(plain), TLS: &Handshake{}}, "TLS handshake: the server does not speak TLS"},
@@ -183,8 +210,10 @@ func TestHTTPTimeoutIsExact(t *testing.T) {
 		{"never reads", func(conn net.Conn) { conn.Write([]byte("x")) }, "request: timed out after 5s"},
 		{"never answers", drain, "reply: timed out after 5s"},
 		{"a byte a second from the start", then(reply(""), func(conn net.Conn) { trickle(conn, header, time.Second) }), "reply: timed out after 5s"},
-		{"a byte a second of the body", then(reply(header), func(conn net.Conn) { trickle(conn, strings.Repeat("x", 100), time.Second) }),
-			"body: timed out after 5s"},
+		{
+			"a byte a second of the body", then(reply(header), func(conn net.Conn) { trickle(conn, strings.Repeat("x", 100), time.Second) }),
+			"body: timed out after 5s",
+		},
 		{"a part in every phase", func(conn net.Conn) {
 			time.Sleep(2 * time.Second)
 			reply("")(conn)

@@ -40,25 +40,42 @@ func TestTCP(t *testing.T) {
 		{"accepts", drain, "", Match{}, ""},
 		{"accepts and closes at once", func(net.Conn) {}, "", Match{}, ""},
 		{"refuses", nil, "", Match{}, "connect: connection refused"},
-		{"greets", func(conn net.Conn) { io.WriteString(conn, "220 mx.example.com ESMTP\r\n"); drain(conn) },
-			"", Match{Pattern: regexp.MustCompile(`^220 .*SMTP`)}, ""},
+		{
+			"greets", func(conn net.Conn) { io.WriteString(conn, "220 mx.example.com ESMTP\r\n"); drain(conn) },
+			"",
+			Match{Pattern: regexp.MustCompile(`^220 .*SMTP`)},
+			"",
+		},
 		{"answers", answer("+PONG\r\n"), "PING\r\n", pong, ""},
 		{"answers in pieces", func(conn net.Conn) { trickle(conn, "+PONG\r\n", time.Millisecond); drain(conn) }, "PING\r\n", pong, ""},
-		{"answers and closes", func(conn net.Conn) { conn.Read(make([]byte, 100)); io.WriteString(conn, "+PONG\r\n") },
-			"PING\r\n", pong, ""},
-		{"answers something else and goes on waiting", answer("-LOADING\r\n"), "PING\r\n", pong,
-			`reply: timed out after 300ms: "-LOADING\r\n" does not contain "+PONG\r\n"`},
-		{"answers something else and closes", func(conn net.Conn) { io.WriteString(conn, "-ERR\x1b[2J\r\n") }, "", pong,
-			`reply: "-ERR\x1b[2J\r\n" does not contain "+PONG\r\n"`},
-		{"does not match", func(conn net.Conn) { io.WriteString(conn, "421 busy\r\n") }, "", Match{Pattern: regexp.MustCompile(`^220 `)},
-			`reply: "421 busy\r\n" does not match "^220 "`},
+		{
+			"answers and closes", func(conn net.Conn) { conn.Read(make([]byte, 100)); io.WriteString(conn, "+PONG\r\n") },
+			"PING\r\n", pong, "",
+		},
+		{
+			"answers something else and goes on waiting", answer("-LOADING\r\n"), "PING\r\n", pong,
+			`reply: timed out after 300ms: "-LOADING\r\n" does not contain "+PONG\r\n"`,
+		},
+		{
+			"answers something else and closes", func(conn net.Conn) { io.WriteString(conn, "-ERR\x1b[2J\r\n") }, "", pong,
+			`reply: "-ERR\x1b[2J\r\n" does not contain "+PONG\r\n"`,
+		},
+		{
+			"does not match", func(conn net.Conn) { io.WriteString(conn, "421 busy\r\n") }, "",
+			Match{Pattern: regexp.MustCompile(`^220 `)},
+			`reply: "421 busy\r\n" does not match "^220 "`,
+		},
 		{"closes without a word", func(conn net.Conn) {}, "", pong, "reply: closed by the server"},
 		{"says nothing", drain, "PING\r\n", pong, "reply: timed out after 300ms"},
 		{"resets", func(conn net.Conn) { conn.Read(make([]byte, 100)); reset(conn) }, "PING\r\n", pong, "reply: connection reset by peer"},
-		{"floods", func(conn net.Conn) { flood(conn, 100<<20) }, "", pong,
-			`reply: the first 64 KiB does not contain "+PONG\r\n"`},
-		{"sends garbage", func(conn net.Conn) { io.WriteString(conn, strings.Repeat("\x00\xff", 1000)) }, "", pong,
-			`reply: "` + strings.Repeat(`\x00\xff`, 24) + `\x0..." does not contain "+PONG\r\n"`},
+		{
+			"floods", func(conn net.Conn) { flood(conn, 100<<20) }, "", pong,
+			`reply: the first 64 KiB does not contain "+PONG\r\n"`,
+		},
+		{
+			"sends garbage", func(conn net.Conn) { io.WriteString(conn, strings.Repeat("\x00\xff", 1000)) }, "", pong,
+			`reply: "` + strings.Repeat(`\x00\xff`, 24) + `\x0..." does not contain "+PONG\r\n"`,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -174,22 +191,38 @@ func TestFloodHoldsLittleMemory(t *testing.T) {
 		start string
 		want  string
 	}{
-		{"tcp", func(a netip.AddrPort) Checker { return TCP{Address: a, Expect: Match{Substring: "y"}} }, "",
-			`reply: the first 64 KiB does not contain "y"`},
-		{"http status line", func(a netip.AddrPort) Checker { return HTTP{Address: a} }, "HTTP/1.1 200 ",
-			"reply: headers larger than 64 KiB"},
-		{"http header", func(a netip.AddrPort) Checker { return HTTP{Address: a} }, "HTTP/1.1 200 OK\r\nX: ",
-			"reply: headers larger than 64 KiB"},
-		{"http body until the end", func(a netip.AddrPort) Checker { return HTTP{Address: a} }, "HTTP/1.1 200 OK\r\n\r\n",
-			"body: larger than 1 MiB"},
-		{"http body of known length", func(a netip.AddrPort) Checker { return HTTP{Address: a} },
-			"HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n", "body: larger than 1 MiB"},
-		{"http chunk", func(a netip.AddrPort) Checker { return HTTP{Address: a, Body: Match{Substring: "y"}} },
-			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6400000\r\n", "body: larger than 1 MiB"},
-		{"http chunk extension", func(a netip.AddrPort) Checker { return HTTP{Address: a} },
-			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", "body: header line too long"},
-		{"http trailer", func(a netip.AddrPort) Checker { return HTTP{Address: a} },
-			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", "body: http: suspiciously long trailer after chunked body"},
+		{
+			"tcp", func(a netip.AddrPort) Checker { return TCP{Address: a, Expect: Match{Substring: "y"}} }, "",
+			`reply: the first 64 KiB does not contain "y"`,
+		},
+		{
+			"http status line", func(a netip.AddrPort) Checker { return HTTP{Address: a} }, "HTTP/1.1 200 ",
+			"reply: headers larger than 64 KiB",
+		},
+		{
+			"http header", func(a netip.AddrPort) Checker { return HTTP{Address: a} }, "HTTP/1.1 200 OK\r\nX: ",
+			"reply: headers larger than 64 KiB",
+		},
+		{
+			"http body until the end", func(a netip.AddrPort) Checker { return HTTP{Address: a} }, "HTTP/1.1 200 OK\r\n\r\n",
+			"body: larger than 1 MiB",
+		},
+		{
+			"http body of known length", func(a netip.AddrPort) Checker { return HTTP{Address: a} },
+			"HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n", "body: larger than 1 MiB",
+		},
+		{
+			"http chunk", func(a netip.AddrPort) Checker { return HTTP{Address: a, Body: Match{Substring: "y"}} },
+			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6400000\r\n", "body: larger than 1 MiB",
+		},
+		{
+			"http chunk extension", func(a netip.AddrPort) Checker { return HTTP{Address: a} },
+			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", "body: header line too long",
+		},
+		{
+			"http trailer", func(a netip.AddrPort) Checker { return HTTP{Address: a} },
+			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", "body: http: suspiciously long trailer after chunked body",
+		},
 		{"tls", func(a netip.AddrPort) Checker { return TLS{Address: a} }, "", "TLS handshake: the server does not speak TLS"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -102,39 +102,71 @@ func TestTLS(t *testing.T) {
 	}{
 		{"good", named("www.example.com"), www, ""},
 		{"good by wildcard", named("*.example.com"), www, ""},
-		{"good for its address", func(c *x509.Certificate) { c.IPAddresses = []net.IP{{127, 0, 0, 1}} },
-			Handshake{Roots: roots(authority)}, ""},
-		{"no name asked for and not for its address", named("www.example.com"), Handshake{Roots: roots(authority)},
-			"certificate is for www.example.com, not 127.0.0.1"},
+		{
+			"good for its address", func(c *x509.Certificate) { c.IPAddresses = []net.IP{{127, 0, 0, 1}} },
+			Handshake{Roots: roots(authority)},
+			"",
+		},
+		{
+			"no name asked for and not for its address", named("www.example.com"),
+			Handshake{Roots: roots(authority)},
+			"certificate is for www.example.com, not 127.0.0.1",
+		},
 		{"wrong name", named("node1.example.com"), www, "certificate is for node1.example.com, not www.example.com"},
-		{"wrong names", named("a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com"), www,
-			"certificate is for a.example.com, b.example.com, c.example.com and 2 more, not www.example.com"},
-		{"wrong name and address", func(c *x509.Certificate) { c.DNSNames = []string{"a"}; c.IPAddresses = []net.IP{{10, 0, 0, 1}} }, www,
-			"certificate is for a, 10.0.0.1, not www.example.com"},
-		{"very long name", named(strings.Repeat("a.", 400) + "com"), www,
-			`certificate is for "` + strings.Repeat("a.", 97) + `a...", not www.example.com`},
-		{"only a common name", func(c *x509.Certificate) { c.Subject.CommonName = "www.example.com" }, www,
-			`certificate is for no name but the common name "www.example.com", which does not count, not www.example.com`},
+		{
+			"wrong names", named("a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com"), www,
+			"certificate is for a.example.com, b.example.com, c.example.com and 2 more, not www.example.com",
+		},
+		{
+			"wrong name and address", func(c *x509.Certificate) { c.DNSNames = []string{"a"}; c.IPAddresses = []net.IP{{10, 0, 0, 1}} }, www,
+			"certificate is for a, 10.0.0.1, not www.example.com",
+		},
+		{
+			"very long name", named(strings.Repeat("a.", 400) + "com"), www,
+			`certificate is for "` + strings.Repeat("a.", 97) + `a...", not www.example.com`,
+		},
+		{
+			"only a common name", func(c *x509.Certificate) { c.Subject.CommonName = "www.example.com" }, www,
+			`certificate is for no name but the common name "www.example.com", which does not count, not www.example.com`,
+		},
 		{"no name at all", func(c *x509.Certificate) { c.Subject.CommonName = "" }, www, "certificate is for no name, not www.example.com"},
 		{"expired", until(-3 * day), www, "certificate expired 3 days ago"},
-		{"not valid yet", func(c *x509.Certificate) {
-			c.DNSNames = []string{"www.example.com"}
-			c.NotBefore = time.Now().Add(5 * time.Hour)
-		}, www,
-			"certificate is not valid yet, but in 5 hours"},
-		{"signed by somebody else", named("www.example.com"), Handshake{ServerName: "www.example.com", Roots: roots(other)},
-			"certificate signed by unknown authority"},
-		{"not of the system's authorities", named("www.example.com"), Handshake{ServerName: "www.example.com"},
-			"certificate signed by unknown authority"},
-		{"of several authorities", named("www.example.com"),
-			with(func(h *Handshake) { h.Roots = []*x509.Certificate{other, authority} }), ""},
+		{
+			"not valid yet", func(c *x509.Certificate) {
+				c.DNSNames = []string{"www.example.com"}
+				c.NotBefore = time.Now().Add(5 * time.Hour)
+			}, www,
+			"certificate is not valid yet, but in 5 hours",
+		},
+		{
+			"signed by somebody else", named("www.example.com"),
+			Handshake{ServerName: "www.example.com", Roots: roots(other)},
+			"certificate signed by unknown authority",
+		},
+		{
+			"not of the system's authorities", named("www.example.com"),
+			Handshake{ServerName: "www.example.com"},
+			"certificate signed by unknown authority",
+		},
+		{
+			"of several authorities", named("www.example.com"),
+			with(func(h *Handshake) { h.Roots = []*x509.Certificate{other, authority} }), "",
+		},
 		{"long valid", until(10 * day), with(func(h *Handshake) { h.MinValidity = 7 * day }), ""},
-		{"expires soon", until(3 * day), with(func(h *Handshake) { h.MinValidity = 7 * day }),
-			"certificate expires in 3 days, want at least 7 days"},
-		{"expires soon, not verified", until(3 * day), Handshake{SkipVerify: true, MinValidity: 7 * day},
-			"certificate expires in 3 days, want at least 7 days"},
-		{"expired, not verified, but must be valid", until(-3 * day), Handshake{SkipVerify: true, MinValidity: time.Hour},
-			"certificate expired 3 days ago"},
+		{
+			"expires soon", until(3 * day), with(func(h *Handshake) { h.MinValidity = 7 * day }),
+			"certificate expires in 3 days, want at least 7 days",
+		},
+		{
+			"expires soon, not verified", until(3 * day),
+			Handshake{SkipVerify: true, MinValidity: 7 * day},
+			"certificate expires in 3 days, want at least 7 days",
+		},
+		{
+			"expired, not verified, but must be valid", until(-3 * day),
+			Handshake{SkipVerify: true, MinValidity: time.Hour},
+			"certificate expired 3 days ago",
+		},
 		{"expired and of another name, not verified", until(-3 * day), Handshake{ServerName: "x", SkipVerify: true}, ""},
 		{"not for servers", func(c *x509.Certificate) {
 			c.DNSNames = []string{"www.example.com"}
@@ -221,8 +253,10 @@ func TestTLSWithServersThatMisbehave(t *testing.T) {
 		want   string
 	}{
 		{"hangs after accept", drain, "TLS handshake: timed out after 300ms"},
-		{"sends a byte now and then", func(conn net.Conn) { trickle(conn, "\x16\x03\x03\x00\x50aaaaaaa", 100*time.Millisecond) },
-			"TLS handshake: timed out after 300ms"},
+		{
+			"sends a byte now and then", func(conn net.Conn) { trickle(conn, "\x16\x03\x03\x00\x50aaaaaaa", 100*time.Millisecond) },
+			"TLS handshake: timed out after 300ms",
+		},
 		{"closes", func(conn net.Conn) { conn.Read(make([]byte, 4000)) }, "TLS handshake: closed by the server"},
 		{"resets", func(conn net.Conn) { conn.Read(make([]byte, 4000)); reset(conn) }, "TLS handshake: connection reset by peer"},
 		{"speaks plain HTTP", func(conn net.Conn) {
@@ -230,8 +264,10 @@ func TestTLSWithServersThatMisbehave(t *testing.T) {
 			io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
 			drain(conn)
 		}, "TLS handshake: the server does not speak TLS"},
-		{"greets in plain text", func(conn net.Conn) { io.WriteString(conn, "220 mx.example.com ESMTP\r\n"); drain(conn) },
-			"TLS handshake: the server does not speak TLS"},
+		{
+			"greets in plain text", func(conn net.Conn) { io.WriteString(conn, "220 mx.example.com ESMTP\r\n"); drain(conn) },
+			"TLS handshake: the server does not speak TLS",
+		},
 		{"refuses the name", func(conn net.Conn) {
 			tls.Server(conn, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, io.EOF }}).Handshake()
 			drain(conn)
