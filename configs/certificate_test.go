@@ -17,6 +17,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"lvsd/health"
 )
 
 // certify writes a self-signed certificate that is valid until an hour after
@@ -102,6 +104,10 @@ func TestTwoLoadsAreEqual(t *testing.T) {
 			if s := first.Services[0].Sorry; s.Certificate == nil || string(s.Page) != "<p>sorry" || s.RetryAfter != 10*time.Second {
 				t.Errorf("sorry %+v", s)
 			}
+			https := first.Services[0].Real[0].Check.Checker.(health.HTTP)
+			if roots := https.TLS.Roots; len(roots) != 1 || !roots[0].Equal(first.Services[0].Sorry.Certificate.Leaf) {
+				t.Errorf("roots %v", roots)
+			}
 			use(t, first)
 			second, err := Load(path, "lvs-01")
 			if err != nil {
@@ -138,9 +144,7 @@ func use(t *testing.T, config *Config) {
 	if _, err := signer.Sign(rand.Reader, digest[:], opts); err != nil {
 		t.Fatal(err)
 	}
-	check := config.Services[0].Real[0].Check.Checker
-	v := reflect.ValueOf(check).FieldByName("Body").FieldByName("Pattern")
-	v.MethodByName("MatchString").Call([]reflect.Value{reflect.ValueOf("aaab")})
+	config.Services[0].Real[0].Check.Checker.(health.HTTP).Body.Pattern.MatchString("aaab")
 }
 
 // Two loads of each example are equal, and what is loaded holds no clock.

@@ -189,13 +189,9 @@ func (b *builder) buildCheck(s *Service, service *rawService, real *rawReal, ser
 	if kind == "none" {
 		return nil
 	}
-	address, ok := b.checkAddressOf(s, c, real, server)
 	b.checkTimes(c)
-	if !ok {
-		return nil
-	}
 	return &health.Check{
-		Checker:      b.checker(kind, c, address),
+		Checker:      b.checker(kind, c, b.checkAddressOf(s, c, real, server)),
 		Interval:     c.Interval.or(health.DefaultInterval),
 		FastInterval: fastInterval(c),
 		Timeout:      timeout(c),
@@ -204,27 +200,24 @@ func (b *builder) buildCheck(s *Service, service *rawService, real *rawReal, ser
 	}
 }
 
-// checkAddressOf returns what a check connects to, and false if that is not
-// known.
-func (b *builder) checkAddressOf(s *Service, c *rawCheck, real *rawReal, server RealServer) (netip.AddrPort, bool) {
-	if !real.Address.good() || c.Port.bad || real.Port.bad {
-		return netip.AddrPort{}, false
-	}
-	if c.Port.set() {
-		return netip.AddrPortFrom(server.Address, uint16(c.Port.is)), true
-	}
-	if server.Port != 0 {
-		return netip.AddrPortFrom(server.Address, server.Port), true
-	}
+// checkAddressOf returns what a check connects to: the port that the check says,
+// or that of the real server, or the only one of the service.
+func (b *builder) checkAddressOf(s *Service, c *rawCheck, real *rawReal, server RealServer) netip.AddrPort {
 	ports := s.ports()
-	if len(ports) > 1 {
+	switch {
+	case c.Port.set():
+		return netip.AddrPortFrom(server.Address, uint16(c.Port.is))
+	case real.Port.set():
+		return netip.AddrPortFrom(server.Address, server.Port)
+	case len(ports) > 1:
 		b.add(c.at, "port is missing: must be set where the service listens on several ports (%s) and a real server has none of its own",
 			enumerate(ports))
+		return netip.AddrPort{}
+	case len(ports) == 0:
+		return netip.AddrPort{} // that it listens nowhere is noted already
+	default:
+		return netip.AddrPortFrom(server.Address, uint16(ports[0]))
 	}
-	if len(ports) != 1 {
-		return netip.AddrPort{}, false
-	}
-	return netip.AddrPortFrom(server.Address, uint16(ports[0])), true
 }
 
 // timeout returns how long a check may take: by default no longer than the

@@ -91,6 +91,11 @@ func TestFileThatIsADevice(t *testing.T) {
 	refused(t, "/dev/zero", "lvs-01", "zero: is not a regular file: must be one")
 }
 
+// The memory of a process is a regular file with nothing to read at its start.
+func TestFileThatCannotBeRead(t *testing.T) {
+	refused(t, "/proc/self/mem", "lvs-01", "mem: cannot be read, input/output error: must be a file that lvsd may read")
+}
+
 func TestFileThatIsTooLarge(t *testing.T) {
 	refused(t, write(t, strings.Repeat("# ten bytes", 10<<20/11)), "lvs-01",
 		"lvsd.toml: is larger than 4 MiB: must be smaller")

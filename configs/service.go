@@ -226,12 +226,9 @@ func (s *Service) ports() []int {
 	return slices.Compact(ports)
 }
 
-// enumerate returns numbers in words: 80, 443 and 8080.
+// enumerate returns two or more numbers in words: 80, 443 and 8080.
 func enumerate(numbers []int) string {
 	words := strings.Fields(strings.Trim(fmt.Sprint(numbers), "[]"))
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " and " + words[last]
 }
