@@ -57,11 +57,6 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (c Config) equal(o Config) bool {
-	return c.VRID == o.VRID && c.Priority == o.Priority && c.Interval == o.Interval &&
-		c.Preempt == o.Preempt && slices.Equal(c.Addresses, o.Addresses)
-}
-
 // preempts says whether a living Master of lower priority is to be replaced. RFC 9568, section 6.1: the owner
 // always preempts, whatever Preempt_Mode says.
 func (c Config) preempts() bool { return c.Preempt || c.Priority == PriorityOwner }

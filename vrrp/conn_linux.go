@@ -43,7 +43,7 @@ func Listen(ifname string, virtual ...netip.Addr) (Conn, error) {
 	}
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var err error
-		if e := raw.Control(func(fd uintptr) { err = setOptions(int(fd), ifi, source) }); e != nil {
+		if e := raw.Control(func(fd uintptr) { err = setOptions(int(fd), ifi) }); e != nil {
 			return e
 		}
 		return err
@@ -61,20 +61,19 @@ func Listen(ifname string, virtual ...netip.Addr) (Conn, error) {
 	return &rawConn{file: file, raw: raw, source: source, buffer: make([]byte, 65536)}, nil
 }
 
-func setOptions(fd int, ifi *net.Interface, source netip.Addr) error {
+func setOptions(fd int, ifi *net.Interface) error {
 	group := &unix.IPMreqn{Multiaddr: group4.As4(), Ifindex: int32(ifi.Index)}
-	from := &unix.IPMreqn{Address: source.As4(), Ifindex: int32(ifi.Index)}
 	steps := []struct {
 		name string
 		err  error
 	}{
+		// Sends and receives on this interface alone, whatever the routes say.
 		{"SO_BINDTODEVICE", unix.BindToDevice(fd, ifi.Name)},
 		// We write the IP header: only so can a last priority 0 leave from an address that was just deleted.
 		{"IP_HDRINCL", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_HDRINCL, 1)},
 		// Not what other sockets of this machine have joined.
 		{"IP_MULTICAST_ALL", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)},
 		{"IP_MULTICAST_LOOP", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0)},
-		{"IP_MULTICAST_IF", unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, from)},
 		{"IP_ADD_MEMBERSHIP", unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, group)},
 		// Ahead of other traffic in the queue of the interface; 6 is the highest that needs no privilege.
 		{"SO_PRIORITY", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 6)},

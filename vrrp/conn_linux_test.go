@@ -280,6 +280,10 @@ func TestConnHearsOnlyItsInterface(t *testing.T) {
 	}
 	send(same, "own one.") // looped back to nobody
 	send(far, "eth1 one")
+	if err := far.Send(netip.MustParseAddr("10.98.0.1"), []byte("to eth1.")); err != nil {
+		t.Fatal(err)
+	}
+	b.raw(host(2), netip.MustParseAddr("224.0.0.1"), 255, nil, []byte("to all.."))
 	send(second, "eth1 two")
 	other := b.mustListen()
 	send(other, "eth0 one")

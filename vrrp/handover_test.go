@@ -445,7 +445,7 @@ func TestConfigureWhileRunning(t *testing.T) {
 				if err := r.Configure(config(uint8(101 + i))); err != nil {
 					t.Error(err)
 				}
-				r.Status().Config.Addresses[0] = host(222) // a snapshot: nobody else sees it
+				r.Status()
 				r.SetFault("")
 			}()
 			time.Sleep(7 * ms)
@@ -457,6 +457,7 @@ func TestConfigureWhileRunning(t *testing.T) {
 		}
 		c.Addresses[0] = host(222) // the instance has its own copy
 		sleep(5 * time.Second)
+		r.Status().Config.Addresses[1] = host(222) // a snapshot: nobody else sees it
 		if got := r.Status().Config; got.Priority != 200 || !slices.Equal(got.Addresses, vips) {
 			t.Errorf("configuration %+v", got)
 		}

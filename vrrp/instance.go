@@ -261,9 +261,7 @@ func (i *Instance) refresh(ctx context.Context) {
 	if source != known && source.IsValid() {
 		i.step(ctx, SourceChanged{source}, now)
 	}
-	if !wanted.equal(i.machine.config) {
-		i.step(ctx, Configure{wanted}, now)
-	}
+	i.step(ctx, Configure{wanted}, now)
 	if fault != i.machine.fault {
 		if fault == "" {
 			i.step(ctx, Recovered{}, now)

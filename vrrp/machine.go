@@ -121,6 +121,7 @@ func (m *Machine) becomeMaster(reason string) []Action {
 	m.holding = true
 	m.adopting = false
 	m.masterInterval = 0
+	m.listening, m.rival = false, false
 	return append(actions,
 		Take{},
 		Send{m.config.Priority},
@@ -143,7 +144,7 @@ func (m *Machine) advertDue(late time.Duration) []Action {
 		Send{m.config.Priority},
 		Arm{AdvertTimer, m.config.Interval},
 	}
-	if m.listening && m.rival {
+	if m.rival {
 		actions = append(actions, Announce{})
 	}
 	m.listening, m.rival = false, false
@@ -199,7 +200,6 @@ func (m *Machine) receivedAsMaster(ev Received) []Action {
 	if a.Priority == m.config.Priority {
 		reason = fmt.Sprintf("%s has the same priority %d and the higher address", ev.Source, a.Priority)
 	}
-	m.listening, m.rival = false, false
 	m.masterInterval = a.Interval
 	return []Action{
 		Cancel{AdvertTimer},
@@ -259,7 +259,6 @@ func (m *Machine) shutdown() []Action {
 	var actions []Action
 	switch m.state {
 	case Master:
-		m.listening, m.rival = false, false
 		return []Action{
 			Cancel{AdvertTimer},
 			Send{priorityResign},
@@ -267,7 +266,6 @@ func (m *Machine) shutdown() []Action {
 			m.enter(Initialize, "shutdown"),
 		}
 	case Backup:
-		m.adopting = false
 		actions = append(actions, Cancel{DownTimer}, m.enter(Initialize, "shutdown"))
 	case Fault:
 		actions = append(actions, m.enter(Initialize, "shutdown"))
@@ -301,7 +299,6 @@ func (m *Machine) failed(reason string) []Action {
 	m.fault = reason
 	switch m.state {
 	case Master:
-		m.listening, m.rival = false, false
 		return m.enterFault([]Action{Cancel{AdvertTimer}, Send{priorityResign}})
 	case Backup:
 		return m.enterFault([]Action{Cancel{DownTimer}})
@@ -327,7 +324,6 @@ func (m *Machine) enterFault(actions []Action) []Action {
 		m.holding = false
 		actions = append(actions, Release{})
 	}
-	m.adopting = false
 	return append(actions, m.enter(Fault, m.fault))
 }
 
@@ -339,7 +335,7 @@ func (m *Machine) recovered() []Action {
 	return m.begin("recovered")
 }
 
-// configure keeps state and cadence. A Master's new priority and interval are in its next regular advertisement;
+// configure keeps state and cadence; the same configuration once more changes nothing. A Master's new priority and interval are in its next regular advertisement;
 // what a Backup waits for moves by as much as its wait has changed.
 func (m *Machine) configure(config Config) []Action {
 	before := m.masterDown()

@@ -221,6 +221,18 @@ func TestMachine(t *testing.T) {
 			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second}},
 		},
 		{
+			name: "the learned interval does not say when the others have given up (TMR-07)", given: after(toBackup, heard(200, 9, 2*second), vrrp.Expired{Timer: vrrp.DownTimer}), event: vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1},
+			want: []vrrp.Action{vrrp.Arm{Timer: vrrp.AdvertTimer, After: down + 1 + skew}},
+		},
+		{
+			name: "nor does an adoption before", given: after(adopting, vrrp.Expired{Timer: vrrp.DownTimer}), event: vrrp.Expired{Timer: vrrp.AdvertTimer, Late: second + skew + 1},
+			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second}},
+		},
+		{
+			name: "master again, the listening is over", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}, heard(200, 9, second), vrrp.Expired{Timer: vrrp.DownTimer}), event: heard(50, 9, second),
+			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}},
+		},
+		{
 			name: "the rival is forgotten afterwards", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}, heard(50, 9, second), vrrp.Expired{Timer: vrrp.AdvertTimer}), event: vrrp.Expired{Timer: vrrp.AdvertTimer},
 			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second}},
 		},
