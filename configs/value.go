@@ -41,7 +41,8 @@ func (v value[T]) or(otherwise T) T {
 type scalar interface {
 	// decode takes over what the TOML library read. It returns what would be
 	// right if that will not do. The tags min and max bound numbers and
-	// durations, oneof lists the words that are allowed.
+	// durations, step is what a duration is a multiple of, like an example of
+	// one, and oneof lists the words that are allowed.
 	decode(data any, at place, tag reflect.StructTag) (right string)
 	set() bool
 	place() place
@@ -55,6 +56,7 @@ func (v *value[T]) decode(data any, at place, tag reflect.StructTag) string {
 	return right
 }
 
+// decode puts data into is, a pointer to any type that a value can have.
 func decode(is, data any, tag reflect.StructTag) string {
 	switch is := is.(type) {
 	case *bool:
@@ -100,6 +102,7 @@ func decode(is, data any, tag reflect.StructTag) string {
 	return ""
 }
 
+// decodeDuration reads a duration, which only a string with a unit is.
 func decodeDuration(is *time.Duration, data any, tag reflect.StructTag) string {
 	lowest, _ := time.ParseDuration(tag.Get("min"))
 	highest, _ := time.ParseDuration(tag.Get("max"))
