@@ -73,8 +73,9 @@ func (h *Host) Connect(s *Segment, ifname string, addresses ...string) *Cable {
 	h.mu.Unlock()
 	h.Up(ifname)
 	s.Up(port)
+	// The bridge learns of the carrier up to a second after the host, and passes nothing before.
 	l.Eventually(5*time.Second, "carrier of "+port, func() bool {
-		return h.link(ifname).Attrs().OperState == netlink.OperUp
+		return h.link(ifname).Attrs().OperState == netlink.OperUp && s.link(port).Attrs().OperState == netlink.OperUp
 	})
 	h.AddAddress(ifname, addresses...)
 	return c
