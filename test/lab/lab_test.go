@@ -156,8 +156,10 @@ func TestPingsSeeAnOutage(t *testing.T) {
 		"cut":      {"10.0.0.2", func(_ *Segment, _, b *Cable) { b.Cut() }, func(_ *Segment, _, b *Cable) { b.Restore() }, true},
 		"blocked":  {"fd00::2", func(_ *Segment, _, b *Cable) { b.Block() }, func(_ *Segment, _, b *Cable) { b.Unblock() }, false},
 		"separate": {"10.0.0.2", func(s *Segment, a, b *Cable) { s.Separate(a, b) }, func(s *Segment, _, _ *Cable) { s.Separate() }, false},
-		"loss": {"10.0.0.2", func(_ *Segment, a, _ *Cable) { a.Impair(Impairment{Loss: 100}) },
-			func(_ *Segment, a, _ *Cable) { a.Impair(Impairment{}) }, false},
+		"loss": {
+			"10.0.0.2", func(_ *Segment, a, _ *Cable) { a.Impair(Impairment{Loss: 100}) },
+			func(_ *Segment, a, _ *Cable) { a.Impair(Impairment{}) }, false,
+		},
 	}
 	for name, f := range faults {
 		t.Run(name, func(t *testing.T) {
