@@ -19,19 +19,22 @@ func checkCommand() *cobra.Command {
 			if len(args) == 1 {
 				file = args[0]
 			}
-			director, err := directorName(*name)
+			if *name == "" {
+				if err := configs.Check(file); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: fine\n", file)
+				return err
+			}
+			config, err := configs.Load(file, *name)
 			if err != nil {
 				return err
 			}
-			config, err := configs.Load(file, director)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: fine: director %s, %d VRRP instances, %d services\n",
-				file, config.Director.Name, len(config.Instances), len(config.Services))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: fine for director %s: %d VRRP instances, %d services\n",
+				file, *name, len(config.Instances), len(config.Services))
 			return err
 		},
 	}
-	name = addNameFlag(cmd)
+	name = cmd.Flags().StringP("name", "n", "", "look at the file as this director does (default: for all of them)")
 	return cmd
 }

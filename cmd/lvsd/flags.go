@@ -63,19 +63,6 @@ func addRuntimeFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().String("runtime-dir", dir, "the folder of the control socket and of the memory of what is ours")
 }
 
-// directorName is the name of this director: what the flag says, or the host
-// name.
-func directorName(flag string) (string, error) {
-	if flag != "" {
-		return flag, nil
-	}
-	name, err := os.Hostname()
-	if err != nil {
-		return "", fmt.Errorf("finding the host name: %w; give --name", err)
-	}
-	return name, nil
-}
-
 func socketPath(runtime string) string   { return filepath.Join(runtime, "control.sock") }
 func addressState(runtime string) string { return filepath.Join(runtime, "addresses.json") }
 func serviceState(runtime string) string { return filepath.Join(runtime, "services.json") }

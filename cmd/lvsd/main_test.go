@@ -45,7 +45,7 @@ func TestCommandLine(t *testing.T) {
 		stdout string // part of it
 		stderr string // part of it
 	}{
-		{"a good file", []string{"check", good}, 0, "fine: director", ""},
+		{"a good file", []string{"check", good}, 0, "lvsd.toml: fine\n", ""},
 		{"a bad file", []string{"check", bad}, 1, "", `lvsd.toml:4: vrrp "web": vrid 256: must be 1 to 255`},
 		{"all problems at once", []string{"check", bad}, 1, "", `lvsd.toml:9: service "web": real 1: weight 70000: must be 0 to 65535`},
 		{"no file", []string{"check", filepath.Join(nobody, "none.toml")}, 1, "", "none.toml"},

@@ -83,5 +83,10 @@ func releaseServices(ctx context.Context, state string, log *slog.Logger) error 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go r.Run(ctx) //nolint:errcheck // Clear tells what went wrong
-	return r.Clear(ctx)
+	connections, err := ipvs.OpenHandover()
+	if err != nil {
+		return errors.Join(err, r.Clear(ctx))
+	}
+	defer connections.Close()
+	return errors.Join(r.Clear(ctx), connections.Guard(nil, nil), connections.Sync("", 0))
 }

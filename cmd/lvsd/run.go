@@ -39,11 +39,7 @@ kernel; a second one ends the daemon at once.`,
 			if err != nil {
 				return usageError{err}
 			}
-			director, err := directorName(*name)
-			if err != nil {
-				return err
-			}
-			return runDaemon(cmd.Context(), *config, director, *runtime, log)
+			return runDaemon(cmd.Context(), *config, *name, *runtime, log)
 		},
 	}
 	config = addConfigFlag(cmd)
@@ -87,11 +83,12 @@ func runDaemon(ctx context.Context, path, name, runtime string, log *slog.Logger
 		return err
 	}
 	serving, err = director.New(config, director.Options{
-		Load:      load,
-		Configure: electing.Configure,
-		OpenIPVS:  func() (ipvs.Kernel, error) { return ipvs.Open() },
-		StateFile: serviceState(runtime),
-		Log:       log,
+		Load:         load,
+		Configure:    electing.Configure,
+		OpenIPVS:     func() (ipvs.Kernel, error) { return ipvs.Open() },
+		OpenHandover: func() (director.Handover, error) { return ipvs.OpenHandover() },
+		StateFile:    serviceState(runtime),
+		Log:          log,
 	})
 	if err != nil {
 		return err

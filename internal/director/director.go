@@ -37,6 +37,10 @@ type Options struct {
 	// configuration with a service comes.
 	OpenIPVS func() (ipvs.Kernel, error)
 
+	// OpenHandover opens what the kernel does for connections that outlive a
+	// change of master. It is called after OpenIPVS.
+	OpenHandover func() (Handover, error)
+
 	// StateFile is where the reconciler remembers which services are ours.
 	StateFile string
 
@@ -54,10 +58,12 @@ type Director struct {
 	// What follows belongs to the loop.
 	model  model
 	pages  pages
-	table  *ipvs.Reconciler // nil until there is a service
-	start  func(*ipvs.Reconciler)
+	table  *ipvs.Reconciler        // nil until there is a service
+	keeper *keeper                 // nil until there is a table
+	start  func()                  // runs table and keeper
 	state  map[string]ServiceState // what was last logged for each service
 	leave  map[string]*time.Timer  // for the services in model.leaving
+	settle map[string]*time.Timer  // for the instances in model.master or model.leavingMaster
 	reload ConfigStatus
 }
 
@@ -72,10 +78,14 @@ func New(config *configs.Config, o Options) (*Director, error) {
 		model: model{
 			master:  make(map[string]bool),
 			leaving: make(map[string]bool),
+
+			settled:       make(map[string]bool),
+			leavingMaster: make(map[string]bool),
 		},
 		pages:  pages{log: o.Log, servers: make(map[pageID]*pageServer)},
 		state:  make(map[string]ServiceState),
 		leave:  make(map[string]*time.Timer),
+		settle: make(map[string]*time.Timer),
 		reload: ConfigStatus{File: config.Path, LoadedAt: time.Now()},
 	}
 	d.monitor = health.NewMonitor(func(r health.Report) { d.mailbox.put(reported{r}) }, o.Log)
@@ -106,10 +116,16 @@ func (d *Director) openTable(config *configs.Config) error {
 		kernel.Close()
 		return err
 	}
+	connections, err := d.options.OpenHandover()
+	if err != nil {
+		kernel.Close()
+		return err
+	}
 	d.model.adopted = weights(have)
 	d.table = table
+	d.keeper = newKeeper(connections, d.log)
 	if d.start != nil {
-		d.start(table)
+		d.start()
 	}
 	return nil
 }
@@ -133,11 +149,13 @@ func (d *Director) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var g errgroup.Group
-	d.start = func(table *ipvs.Reconciler) {
+	d.start = func() {
+		table, keeper := d.table, d.keeper
 		g.Go(func() error { return table.Run(running) })
+		g.Go(func() error { keeper.run(running); return nil })
 	}
 	if d.table != nil {
-		d.start(d.table)
+		d.start()
 	}
 	checks, stopChecks := context.WithCancel(running)
 	defer stopChecks()
@@ -204,6 +222,7 @@ func (d *Director) replan() {
 	d.followServices()
 	if d.table != nil {
 		d.table.Set(plan(d.model))
+		d.keeper.set(planHandover(d.model))
 	}
 }
 
@@ -258,7 +277,11 @@ func (d *Director) apply(ev event) {
 	case reported:
 		d.applyReport(ev.report)
 	case roleChanged:
-		d.model.master[ev.instance] = ev.master
+		d.applyRole(ev)
+	case settledDown:
+		d.model.settled[ev.instance] = d.model.master[ev.instance]
+	case left:
+		delete(d.model.leavingMaster, ev.instance)
 	case sorryLeft:
 		delete(d.model.leaving, ev.service)
 	case reloadRequested:
@@ -266,6 +289,41 @@ func (d *Director) apply(ev event) {
 	case viewRequested:
 		ev.reply <- d.view()
 	}
+}
+
+// applyRole notes who is master, and for how long that may matter to the
+// connections.
+func (d *Director) applyRole(ev roleChanged) {
+	before := d.model.master[ev.instance]
+	if before == ev.master {
+		return
+	}
+	d.model.master[ev.instance] = ev.master
+	if t := d.settle[ev.instance]; t != nil {
+		t.Stop()
+	}
+	delete(d.model.settled, ev.instance)
+	delete(d.model.leavingMaster, ev.instance)
+	if ev.master {
+		d.settle[ev.instance] = time.AfterFunc(settleTime, func() { d.mailbox.put(settledDown{ev.instance}) })
+		return
+	}
+	d.model.leavingMaster[ev.instance] = true
+	d.settle[ev.instance] = time.AfterFunc(d.leaveTime(ev.instance), func() { d.mailbox.put(left{ev.instance}) })
+}
+
+// leaveTime is how long after the end of its mastership a director may still
+// have the addresses of an instance and so make connections that its successor
+// has to be told of: two advertisement intervals and the time that the
+// addresses linger, see package vrrp.
+func (d *Director) leaveTime(instance string) time.Duration {
+	const linger = 500 * time.Millisecond
+	for _, i := range d.model.config.Instances {
+		if i.Name == instance {
+			return 2*i.AdvertInterval + linger
+		}
+	}
+	return linger
 }
 
 func (d *Director) applyReport(r health.Report) {

@@ -48,8 +48,10 @@ type scene struct {
 	second   *realServer
 	kernel   *ipvstest.Kernel
 	director *Director
-	load     func() (*configs.Config, error)
-	handed   [][]configs.Instance // what the elector was given
+
+	connections *connections
+	load        func() (*configs.Config, error)
+	handed      [][]configs.Instance // what the elector was given
 
 	logMu sync.Mutex
 	log   strings.Builder
@@ -75,14 +77,17 @@ func (s *scene) newConfig() *configs.Config {
 // play runs a director in a bubble, lets test look at it, and ends it.
 func play(t *testing.T, kernel *ipvstest.Kernel, test func(s *scene)) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &scene{t: t, kernel: kernel, first: &realServer{}, second: &realServer{}}
+		s := &scene{t: t, kernel: kernel, first: &realServer{}, second: &realServer{}, connections: &connections{}}
 		s.config = s.newConfig()
 		s.load = func() (*configs.Config, error) { return s.config, nil }
 		d, err := New(s.config, Options{
 			Load:      func() (*configs.Config, error) { return s.load() },
 			Configure: func(i []configs.Instance) { s.handed = append(s.handed, i) },
 			OpenIPVS:  func() (ipvs.Kernel, error) { return kernel, nil },
-			Log:       slog.New(slog.NewTextHandler(s, nil)),
+
+			OpenHandover: func() (Handover, error) { return s.connections, nil },
+
+			Log: slog.New(slog.NewTextHandler(s, nil)),
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -19,6 +19,14 @@ type (
 		master   bool
 	}
 
+	// settledDown: the time after a takeover in which connections may be unknown
+	// is over.
+	settledDown struct{ instance string }
+
+	// left: a director that is no longer master has had its time to tell its
+	// successor of the connections.
+	left struct{ instance string }
+
 	// sorryLeft: a relieved sorry server has had its time to finish.
 	sorryLeft struct{ service string }
 
@@ -33,6 +41,8 @@ type (
 
 func (reported) isEvent()        {}
 func (roleChanged) isEvent()     {}
+func (settledDown) isEvent()     {}
+func (left) isEvent()            {}
 func (sorryLeft) isEvent()       {}
 func (reloadRequested) isEvent() {}
 func (viewRequested) isEvent()   {}

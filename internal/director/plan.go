@@ -32,6 +32,12 @@ type model struct {
 	// a real server. It stays in the table with weight 0 for a short time, so
 	// that the answers which are under way reach their clients.
 	leaving map[string]bool
+
+	// settled tells for each VRRP instance whether this director has been its
+	// master for so long that it knows all connections, and leavingMaster
+	// whether it is giving its addresses to another one.
+	settled       map[string]bool
+	leavingMaster map[string]bool
 }
 
 // checkName names the check of one real server of one service. It is also how
@@ -152,11 +158,7 @@ func planSorry(m model, s configs.Service, key ipvs.Key) (ipvs.Destination, bool
 	case s.Sorry == nil:
 		return ipvs.Destination{}, false
 	case s.Sorry.Page == nil:
-		server := s.Sorry.Server
-		if server.Port() == 0 {
-			server = netip.AddrPortFrom(server.Addr(), key.Port)
-		}
-		return ipvs.Destination{Address: server, Forward: s.Sorry.Forward, Weight: 1}, true
+		return ipvs.Destination{Address: s.Sorry.Server, Forward: s.Sorry.Forward, Weight: 1}, true
 	default:
 		address, ok := m.pages[pageID{s.Name, key.Address}]
 		return ipvs.Destination{Address: address, Forward: ipvs.NAT, Weight: 1}, ok

@@ -59,7 +59,7 @@ const (
 
 func TestPlan(t *testing.T) {
 	external := web()
-	external.Sorry = &configs.Sorry{Server: netip.MustParseAddrPort("192.168.50.99:0"), Forward: ipvs.DR}
+	external.Sorry = &configs.Sorry{Server: netip.MustParseAddrPort("192.168.50.99:8080"), Forward: ipvs.NAT}
 	remove := web()
 	remove.OnDown = configs.Remove
 	without := web()
@@ -101,10 +101,10 @@ func TestPlan(t *testing.T) {
 				"192.168.50.22:443 nat 0, 192.168.50.23:443 nat 0, 192.168.50.100:40001 nat 1",
 		},
 		{
-			name:  "an external sorry server takes the port of the service",
+			name:  "an external sorry server comes in with the last real server down",
 			model: modelOf(external, map[string]health.State{"192.168.50.22": down, "192.168.50.23": down}),
-			want: "192.168.50.22:80 nat 0, 192.168.50.23:80 nat 0, 192.168.50.99:80 dr 1 | " +
-				"192.168.50.22:443 nat 0, 192.168.50.23:443 nat 0, 192.168.50.99:443 dr 1",
+			want: "192.168.50.22:80 nat 0, 192.168.50.23:80 nat 0, 192.168.50.99:8080 nat 1 | " +
+				"192.168.50.22:443 nat 0, 192.168.50.23:443 nat 0, 192.168.50.99:8080 nat 1",
 		},
 		{
 			name:  "no sorry server, nobody answers",
