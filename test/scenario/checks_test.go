@@ -29,7 +29,7 @@ func TestARealServerThatIsAliveButWrong(t *testing.T) {
 	host := w.Nginx03.Host
 	w.Nginx03.Kill()
 	w.LVS01.Edit("verify = false", fmt.Sprintf("verify = true\nca = %q", ca))
-	quick(w.LVS01)
+	quick(t, w.LVS01)
 
 	good := func() *lab.Server { return host.Server(":443", valid, lab.Answer(200, lab.Node2Page)) }
 	server := good()

@@ -12,7 +12,7 @@ import (
 // TestDirectRouting has the VIP on every machine. Only the master answers for it.
 func TestDirectRouting(t *testing.T) {
 	w := lab.New(t).DR()
-	quick(w.LVS01, w.LVS02)
+	quick(t, w.LVS01, w.LVS02)
 	run(t, w.Lab, w.LVS01, w.LVS02)
 	serveByBoth(t, w, "Route")
 
@@ -43,7 +43,7 @@ func TestDirectRouting(t *testing.T) {
 // TestTunnel has the real servers in another network.
 func TestTunnel(t *testing.T) {
 	w := lab.New(t).Tunnel()
-	quick(w.LVS01, w.LVS02)
+	quick(t, w.LVS01, w.LVS02)
 	run(t, w.Lab, w.LVS01, w.LVS02)
 	serveByBoth(t, w, "Tunnel")
 	dieAndReturn(t, w)

@@ -14,7 +14,7 @@ import (
 // lvsd does.
 func TestNATBehindARouter(t *testing.T) {
 	w := lab.New(t).NAT()
-	quick(w.LVS01, w.LVS02)
+	quick(t, w.LVS01, w.LVS02)
 	run(t, w.Lab, w.LVS01, w.LVS02)
 
 	want := `Prot LocalAddress:Port Scheduler Flags
@@ -68,7 +68,7 @@ TCP  192.168.50.100:443 rr
 // failures, which plain LVS does not notice.
 func TestWeightedNAT(t *testing.T) {
 	w := lab.New(t).WeightedNAT()
-	quick(w.LVS01, w.LVS02)
+	quick(t, w.LVS01, w.LVS02)
 	run(t, w.Lab, w.LVS01, w.LVS02)
 	const url = "http://192.168.4.133/"
 	const page128, page129 = "I am 192.168.2.128", "I am 192.168.2.129"

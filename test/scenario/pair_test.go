@@ -12,7 +12,7 @@ import (
 // nothing has the new owner in its ARP cache.
 func TestThePairHasOneOwner(t *testing.T) {
 	w := lab.New(t).NAT()
-	quick(w.LVS01, w.LVS02)
+	quick(t, w.LVS01, w.LVS02)
 	run(t, w.Lab, w.LVS01, w.LVS02)
 	if r := w.Client.Get("https://" + lab.SiteName + "/"); r.Err != nil {
 		t.Fatal(r.Err) // the request fills the router's cache
@@ -97,7 +97,7 @@ func TestReplacingBothBinaries(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	results := load.Stop()
 	for _, r := range results.Lost() {
-		t.Errorf("lost: %v", r.Err)
+		t.Errorf("lost at %s after %v: %v", r.Sent.Format(time.RFC3339Nano), r.Latency, r.Err)
 	}
 	if n := results.Statuses()[302]; n != len(results) {
 		t.Errorf("%d of %d requests were answered as they should: %v", n, len(results), results.Statuses())

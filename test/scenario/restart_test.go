@@ -40,7 +40,7 @@ func foreign(t *testing.T, d *lab.Director) func(when string) {
 // TestWhatSomebodyBreaksIsRepaired breaks the kernel's state behind lvsd's back.
 func TestWhatSomebodyBreaksIsRepaired(t *testing.T) {
 	w := lab.New(t).NAT()
-	quick(w.LVS01)
+	quick(t, w.LVS01)
 	run(t, w.Lab, w.LVS01)
 	d := w.LVS01
 	want := table(d.Host)
@@ -143,7 +143,7 @@ func (k *keptOpen) use(when string) {
 func TestKillAndStartAgain(t *testing.T) {
 	w := lab.New(t).NAT()
 	d := w.LVS01
-	quick(d)
+	quick(t, d)
 	run(t, w.Lab, d)
 	check := foreign(t, d)
 	open := keepOpen(t, w.Client, w.Front+":80")
@@ -205,7 +205,7 @@ func firstCounters(stats string) int {
 func TestReload(t *testing.T) {
 	w := lab.New(t).NAT()
 	d := w.LVS01
-	quick(d)
+	quick(t, d)
 	run(t, w.Lab, d)
 	check := foreign(t, d)
 	open := keepOpen(t, w.Client, w.Front+":80")
