@@ -136,7 +136,7 @@ func TestMasterAgainWithinTheLingerReleasesNothing(t *testing.T) {
 		p.send(0, 40*ms)
 		sleep(60 * ms)
 		want(t, &r.diary,
-			"990ms master to backup: 10.99.0.9 has the same priority 255 and the higher address",
+			"990ms send 255", "990ms master to backup: 10.99.0.9 has the same priority 255 and the higher address",
 			"991.15625ms take", "991.15625ms send 255", "991.15625ms backup to master: no master heard",
 			"1.03115625s send 255")
 	})
@@ -150,7 +150,7 @@ func TestStopWithinTheLinger(t *testing.T) {
 		sleep(40 * ms)
 		r.stop()
 		want(t, &r.diary,
-			"3.609375s master to backup: 10.99.0.9 has priority 200",
+			"3.609375s send 100", "3.609375s master to backup: 10.99.0.9 has priority 200",
 			"3.649375s backup to initialize: shutdown", "3.709375s release")
 	})
 }
@@ -204,24 +204,51 @@ func TestStopBeforeTheLinkIsOpen(t *testing.T) {
 	})
 }
 
-// Two masters after a partition: the better one repairs the caches, the other lets go, both at the first packet.
-func TestRivalsAfterAPartition(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := vrrptest.NewSegment(1)
-		a, b := start(t, s, 1, config(150), vrrp.Options{}), start(t, s, 2, config(100), vrrp.Options{})
-		sleep(5 * time.Second)
-		s.Partition(b.source)
-		sleep(10 * time.Second)
-		wantState(t, a, vrrp.Master)
-		wantState(t, b, vrrp.Master)
-		a.read()
-		b.read()
-		sleep(10 * ms) // a is due at .4140625, b at .0234375
-		s.Partition()
-		sleep(time.Second)
-		want(t, &a.diary, "15.0234375s send 150", "15.0234375s announce", "15.4140625s send 150")
-		want(t, &b.diary, "15.0234375s send 100", "15.0234375s master to backup: 10.99.0.1 has priority 150", "15.1234375s release")
-	})
+// Two Masters while the segment was cut in two: the better one announces its addresses again, whoever hears the other
+// one first, because the neighbours of the worse one have learned its hardware address. The worse one lets go.
+func TestSurvivorOfAPartitionAnnouncesAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		later       time.Duration // how much later the worse one starts, which gives its advertisements their phase
+		best, worst []string
+	}{
+		{
+			name: "and hears the other one first", later: 500 * ms,
+			best:  []string{"10.111375s send 150", "10.111375s announce", "10.4140625s send 150"},
+			worst: []string{"10.109375s send 100", "10.113375s send 100", "10.113375s master to backup: 10.99.0.1 has priority 150", "10.213375s release"},
+		},
+		{
+			name:  "and the other one hears it first",
+			best:  []string{"10.4140625s send 150", "10.4180625s send 150", "10.4180625s announce"},
+			worst: []string{"10.4160625s send 100", "10.4160625s master to backup: 10.99.0.1 has priority 150", "10.5160625s release"},
+		},
+		{
+			name: "and both hear each other at once", later: 804687500,
+			best:  []string{"10.4140625s send 150", "10.4160625s send 150", "10.4160625s announce"},
+			worst: []string{"10.4140625s send 100", "10.4160625s send 100", "10.4160625s master to backup: 10.99.0.1 has priority 150", "10.5160625s release"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := vrrptest.NewSegment(1)
+				s.SetDelay(2 * ms)
+				s.Partition(host(2))
+				best := start(t, s, 1, config(150), vrrp.Options{})
+				sleep(tt.later)
+				worst := start(t, s, 2, config(100), vrrp.Options{})
+				sleep(10*time.Second - tt.later)
+				wantState(t, best, vrrp.Master)
+				wantState(t, worst, vrrp.Master)
+				best.read()
+				worst.read()
+				s.Partition()
+				sleep(time.Second)
+				want(t, &best.diary, tt.best...)
+				want(t, &worst.diary, tt.worst...)
+				s.SetDelay(0)
+			})
+		})
+	}
 }
 
 // Equal priorities: the higher address stays. FSM-18.

@@ -30,7 +30,7 @@ func TestHostilePackets(t *testing.T) {
 
 				got := "nothing"
 				switch happened := strings.Join(r.read(), ", "); {
-				case strings.HasPrefix(happened, "3.609375s master to backup: "):
+				case strings.HasPrefix(happened, "3.609375s send 100, 3.609375s master to backup: "):
 					got = "yield"
 				case happened == "3.609375s send 100, 3.609375s announce":
 					got = "answer"

@@ -201,7 +201,11 @@ func (m *Machine) receivedAsMaster(ev Received) []Action {
 		reason = fmt.Sprintf("%s has the same priority %d and the higher address", ev.Source, a.Priority)
 	}
 	m.masterInterval = a.Interval
+	// A last advertisement, which the RFC has not, tells the better Master that there were two: it announces its
+	// addresses again. Otherwise, when a partition has healed and this one hears the better one first, the better
+	// one never hears of it, and whoever has learned this one's hardware address keeps it.
 	return []Action{
+		Send{m.config.Priority},
 		Cancel{AdvertTimer},
 		Arm{DownTimer, m.masterDown()},
 		m.linger(),

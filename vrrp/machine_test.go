@@ -239,6 +239,7 @@ func TestMachine(t *testing.T) {
 		{
 			name: "a better one while listening", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}), event: heard(200, 9, second),
 			want: []vrrp.Action{
+				vrrp.Send{Priority: 100},
 				vrrp.Cancel{Timer: vrrp.AdvertTimer},
 				vrrp.Arm{Timer: vrrp.DownTimer, After: down},
 				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
@@ -248,6 +249,7 @@ func TestMachine(t *testing.T) {
 		{
 			name: "higher priority as master", given: toMaster, event: heard(101, 9, second),
 			want: []vrrp.Action{
+				vrrp.Send{Priority: 100},
 				vrrp.Cancel{Timer: vrrp.AdvertTimer},
 				vrrp.Arm{Timer: vrrp.DownTimer, After: down},
 				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
@@ -257,6 +259,7 @@ func TestMachine(t *testing.T) {
 		{
 			name: "higher priority with another interval as master", given: toMaster, event: heard(101, 9, 2*second),
 			want: []vrrp.Action{
+				vrrp.Send{Priority: 100},
 				vrrp.Cancel{Timer: vrrp.AdvertTimer},
 				vrrp.Arm{Timer: vrrp.DownTimer, After: 2 * down},
 				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
@@ -266,6 +269,7 @@ func TestMachine(t *testing.T) {
 		{
 			name: "higher priority as master without preemption (FSM-16)", config: noPreempt, given: toMaster, event: heard(200, 9, second),
 			want: []vrrp.Action{
+				vrrp.Send{Priority: 100},
 				vrrp.Cancel{Timer: vrrp.AdvertTimer},
 				vrrp.Arm{Timer: vrrp.DownTimer, After: down},
 				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
@@ -275,6 +279,7 @@ func TestMachine(t *testing.T) {
 		{
 			name: "the linger is no longer than the interval", config: quick, given: toMaster, event: heard(200, 9, 10*ms),
 			want: []vrrp.Action{
+				vrrp.Send{Priority: 100},
 				vrrp.Cancel{Timer: vrrp.AdvertTimer},
 				vrrp.Arm{Timer: vrrp.DownTimer, After: down / 100},
 				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 10 * ms},
@@ -284,6 +289,7 @@ func TestMachine(t *testing.T) {
 		{
 			name: "equal priority, higher address (FSM-18)", given: toMaster, event: heard(100, 6, second),
 			want: []vrrp.Action{
+				vrrp.Send{Priority: 100},
 				vrrp.Cancel{Timer: vrrp.AdvertTimer},
 				vrrp.Arm{Timer: vrrp.DownTimer, After: down},
 				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},
@@ -321,6 +327,7 @@ func TestMachine(t *testing.T) {
 		{
 			name: "two owners, the other address is higher (FSM-23)", config: owner, given: toBackup, event: heard(255, 6, second),
 			want: []vrrp.Action{
+				vrrp.Send{Priority: 255},
 				vrrp.Cancel{Timer: vrrp.AdvertTimer},
 				vrrp.Arm{Timer: vrrp.DownTimer, After: 3*second + second/256},
 				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},

@@ -123,8 +123,9 @@ func TestOwnerAlwaysPreempts(t *testing.T) {
 		c.Preempt = false
 		r := start(t, s, 5, c, vrrp.Options{})
 		sleep(200 * ms)
-		want(t, &r.diary, "4.109375s take", "4.109375s send 255", "4.109375s initialize to master: started as the owner of the addresses")
-		want(t, &other.diary, "4.109375s master to backup: 10.99.0.5 has priority 255", "4.209375s release")
+		want(t, &r.diary, "4.109375s take", "4.109375s send 255", "4.109375s initialize to master: started as the owner of the addresses",
+			"4.109375s send 255", "4.109375s announce") // the last advertisement of the other one was heard
+		want(t, &other.diary, "4.109375s send 100", "4.109375s master to backup: 10.99.0.5 has priority 255", "4.209375s release")
 	})
 }
 
@@ -297,7 +298,8 @@ func TestMasterAnswersPriorityZeroAndRestartsItsTimer(t *testing.T) {
 }
 
 // Section 6.4.3: "If the Priority in the ADVERTISEMENT is greater than the local Priority: Cancel the Adver_Timer; ...
-// Set the Active_Down_Timer to Active_Down_Interval; Transition to the {Backup} state". FSM-16, RX-01.
+// Set the Active_Down_Timer to Active_Down_Interval; Transition to the {Backup} state". The RFC has it fall silent at once;
+// here it sends a last advertisement, so that the better one knows that there were two. FSM-16, RX-01.
 func TestMasterYieldsToAHigherPriority(t *testing.T) {
 	for _, preempt := range []bool{true, false} {
 		c := config(100)
@@ -308,7 +310,7 @@ func TestMasterYieldsToAHigherPriority(t *testing.T) {
 			p.send(101, 2*time.Second)
 			sleep(10 * time.Second)
 			want(t, &r.diary,
-				"4.109375s master to backup: 10.99.0.9 has priority 101", "4.209375s release",
+				"4.109375s send 100", "4.109375s master to backup: 10.99.0.9 has priority 101", "4.209375s release",
 				"11.328125s take", "11.328125s send 100", "11.328125s backup to master: no master heard",
 				"12.328125s send 100", "13.328125s send 100")
 		})
@@ -323,7 +325,7 @@ func TestMasterYieldsToAnEqualPriorityWithAHigherAddress(t *testing.T) {
 		untilMaster(t, r)
 		p.send(100, time.Second)
 		sleep(200 * ms)
-		want(t, &r.diary, "3.609375s master to backup: 10.99.0.9 has the same priority 100 and the higher address", "3.709375s release")
+		want(t, &r.diary, "3.609375s send 100", "3.609375s master to backup: 10.99.0.9 has the same priority 100 and the higher address", "3.709375s release")
 	})
 }
 
@@ -471,7 +473,7 @@ func TestNeighbouringPrioritiesSettleWithinOneTrip(t *testing.T) {
 		{2 * ms, nil},
 		{10 * ms, []string{
 			"3.609375s take", "3.609375s send 100", "3.609375s backup to master: no master heard",
-			"3.61546875s master to backup: 10.99.0.1 has priority 101", "3.71546875s release",
+			"3.61546875s send 100", "3.61546875s master to backup: 10.99.0.1 has priority 101", "3.71546875s release",
 		}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
