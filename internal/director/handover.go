@@ -51,9 +51,9 @@ type handover struct {
 	syncInterface string
 	syncID        uint8
 
-	// leaving holds the services whose VIPs this director is giving up: the
-	// successor is told of their connections.
-	leaving []ipvs.Key
+	// leaving holds the services whose VIPs this director is giving up, without
+	// their destinations: the successor is told of their connections.
+	leaving ipvs.Table
 }
 
 // planHandover derives from the model what should be done for the connections.
@@ -71,7 +71,9 @@ func planHandover(m model) handover {
 			h.syncInterface, h.syncID = syncOf(m.config, s.Instance)
 		}
 		if m.leavingMaster[s.Instance] {
-			h.leaving = append(h.leaving, s.Listen...)
+			for _, key := range s.Listen {
+				h.leaving = append(h.leaving, ipvs.Service{Key: key, Persistence: s.Persistence})
+			}
 		}
 		if m.settled[s.Instance] {
 			continue
@@ -196,7 +198,8 @@ func (k *keeper) tell(ctx context.Context, h handover, told map[toldConnection]s
 	for _, c := range all {
 		id := toldConnection{c.Protocol, c.Client, c.Virtual, c.Destination}
 		key := ipvs.Key{Address: c.Virtual.Addr(), Port: c.Virtual.Port(), Protocol: c.Protocol}
-		if c.State == "TIME_WAIT" || told[id] == c.State || !slices.Contains(h.leaving, key) {
+		given := slices.ContainsFunc(h.leaving, func(s ipvs.Service) bool { return s.Key == key })
+		if c.State == "TIME_WAIT" || told[id] == c.State || !given {
 			continue
 		}
 		told[id] = c.State
@@ -205,6 +208,7 @@ func (k *keeper) tell(ctx context.Context, h handover, told map[toldConnection]s
 	if len(news) == 0 {
 		return
 	}
+	ipvs.RenewTemplates(news, h.leaving)
 	// Handshakes and busy connections are what cannot wait.
 	slices.SortStableFunc(news, func(a, b ipvs.Connection) int { return cmp.Compare(urgency(a), urgency(b)) })
 	k.complain("telling the successor of connections", k.kernel.Send(ctx, h.syncInterface, h.syncID, news))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"lvsd/test/lab"
@@ -59,6 +60,9 @@ The client asks for https://www.xuzhichao.com/ 10 times a second.
 
 `)
 	w := l.NAT()
+	for _, d := range []*lab.Director{w.LVS01, w.LVS02} {
+		serveSorryPageByHTTPS(w, d)
+	}
 	s := newStage(w)
 	w.LVS01.Start()
 	w.LVS02.Start()
@@ -101,6 +105,15 @@ The client asks for https://www.xuzhichao.com/ 10 times a second.
 
 	s.close()
 	return s.summary()
+}
+
+// serveSorryPageByHTTPS gives the sorry page of a director a certificate.
+func serveSorryPageByHTTPS(w *lab.Web, d *lab.Director) {
+	certificate := w.Valid(lab.SiteName)
+	folder := filepath.Dir(d.Config)
+	must(os.WriteFile(filepath.Join(folder, "sorry.crt"), certificate.Cert, 0o644))
+	must(os.WriteFile(filepath.Join(folder, "sorry.key"), certificate.Key, 0o600))
+	d.Edit(`page = "sorry.html"`, `page = "sorry.html", certificate = "sorry.crt", key = "sorry.key"`)
 }
 
 func must(err error) {

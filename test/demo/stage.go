@@ -198,11 +198,11 @@ func (s *stage) summary() bool {
 	fmt.Printf("\n%-22s %-24s %13s %13s %10s  %s\n", "event", "what then", "requests lost", "served again", "promised", "")
 	kept := true
 	for _, a := range s.acts {
-		gone := results.Between(a.at, a.end).Lost()
+		gone := lostDuring(results, a)
 		var after time.Duration
 		if len(gone) > 0 {
 			last := slices.MaxFunc(gone, func(a, b lab.Result) int { return a.Sent.Compare(b.Sent) })
-			after = last.Sent.Sub(a.at) + time.Duration(float64(time.Second)/perSecond)
+			after = max(0, last.Sent.Sub(a.at)) + time.Duration(float64(time.Second)/perSecond)
 		}
 		verdict := "kept"
 		switch {
@@ -219,6 +219,15 @@ func (s *stage) summary() bool {
 	total := len(results)
 	fmt.Printf("\n%d requests, %d lost.\n", total, len(results.Lost()))
 	return kept
+}
+
+// lostDuring returns the requests that an act has cost: they ended in it, even
+// if they began shortly before.
+func lostDuring(results lab.Results, a *act) lab.Results {
+	return slices.DeleteFunc(results.Lost(), func(r lab.Result) bool {
+		ended := r.Sent.Add(r.Latency)
+		return ended.Before(a.at) || !ended.Before(a.end)
+	})
 }
 
 // seconds prints a duration as it is promised: at once, or within so many

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"lvsd/internal/control"
+)
+
+// asProgram makes the test binary the program itself.
+const asProgram = "LVSD_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// inNamespace returns a command that runs the program in a network namespace of
+// its own, which has an interface eth2.
+func inNamespace(t *testing.T, ctx context.Context, args ...string) *exec.Cmd {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("this test needs root")
+		}
+		t.Skip("NOT TESTED: network namespaces need root")
+	}
+	const setUp = `set -e
+ip link add eth2 type veth peer name port
+ip link set port up
+ip link set eth2 up
+ip address add 192.168.50.31/24 dev eth2
+exec "$0" "$@"`
+	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", setUp, os.Args[0]}, args...)...)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	return cmd
+}
+
+// TestRunWithAddressesAlone runs on a kernel without IPVS, too.
+func TestRunWithAddressesAlone(t *testing.T) {
+	runtime := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cmd := inNamespace(t, ctx, "run", "--config", write(t, goodConfig), "--name", "lvs-01", "--runtime-dir", runtime)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var status control.Status
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
+		var err error
+		if status, err = control.Fetch(ctx, filepath.Join(runtime, "control.sock")); err == nil && status.Instances[0].State == "master" {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if len(status.Instances) != 1 || status.Instances[0].State != "master" || !status.Instances[0].Addresses[0].Held || len(status.Problems) != 0 {
+		t.Errorf("status: %+v", status)
+	}
+	cancel()
+	if err := cmd.Wait(); err != nil && cmd.ProcessState.ExitCode() != 0 {
+		t.Errorf("the end: %v", err)
+	}
+	if t.Failed() {
+		t.Logf("output:\n%s", out.String())
+	}
+}
+
+// TestRunWithAServiceNeedsIPVS can only be shown on a kernel that has none.
+func TestRunWithAServiceNeedsIPVS(t *testing.T) {
+	if exec.Command("modprobe", "-n", "ip_vs").Run() == nil {
+		t.Skip("NOT TESTED: this machine has the module ip_vs")
+	}
+	if _, err := os.Stat("/proc/net/ip_vs"); err == nil {
+		t.Skip("NOT TESTED: this kernel has IPVS")
+	}
+	config := write(t, goodConfig+`
+[service.web]
+listen = ["192.168.50.100:80"]
+real   = [{ address = "192.168.50.22" }]
+`)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := inNamespace(t, ctx, "run", "--config", config, "--name", "lvs-01", "--runtime-dir", t.TempDir())
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	err := cmd.Run()
+	const want = "this kernel has no IPVS: its module ip_vs is not loaded and cannot be loaded"
+	if cmd.ProcessState.ExitCode() != exitProblem || strings.Count(stderr.String(), "\n") != 1 || !strings.Contains(stderr.String(), want) {
+		t.Errorf("lvsd run: %v, stderr:\n%s\nwant exit code 1 and one line with %q", err, stderr.String(), want)
+	}
+}
