@@ -210,20 +210,21 @@ func TestSurvivorOfAPartitionAnnouncesAgain(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
 		later       time.Duration // how much later the worse one starts, which gives its advertisements their phase
+		rivals      uint64        // heard by the best one: a regular advertisement, a last one, or both
 		best, worst []string
 	}{
 		{
-			name: "and hears the other one first", later: 500 * ms,
+			name: "and hears the other one first", later: 500 * ms, rivals: 2,
 			best:  []string{"10.111375s send 150", "10.111375s announce", "10.4140625s send 150"},
 			worst: []string{"10.109375s send 100", "10.113375s send 100", "10.113375s master to backup: 10.99.0.1 has priority 150", "10.213375s release"},
 		},
 		{
-			name:  "and the other one hears it first",
+			name: "and the other one hears it first", rivals: 1,
 			best:  []string{"10.4140625s send 150", "10.4180625s send 150", "10.4180625s announce"},
 			worst: []string{"10.4160625s send 100", "10.4160625s master to backup: 10.99.0.1 has priority 150", "10.5160625s release"},
 		},
 		{
-			name: "and both hear each other at once", later: 804687500,
+			name: "and both hear each other at once", later: 804687500, rivals: 2,
 			best:  []string{"10.4140625s send 150", "10.4160625s send 150", "10.4160625s announce"},
 			worst: []string{"10.4140625s send 100", "10.4160625s send 100", "10.4160625s master to backup: 10.99.0.1 has priority 150", "10.5160625s release"},
 		},
@@ -245,10 +246,87 @@ func TestSurvivorOfAPartitionAnnouncesAgain(t *testing.T) {
 				sleep(time.Second)
 				want(t, &best.diary, tt.best...)
 				want(t, &worst.diary, tt.worst...)
+				if got := best.logs.lines("another router is master too"); len(got) != 1 || best.Status().Counters.RivalsHeard != tt.rivals {
+					t.Errorf("%d rivals counted, want %d, and logged %q, want one line", best.Status().Counters.RivalsHeard, tt.rivals, got)
+				}
+				if n := worst.Status().Counters.RivalsHeard; n != 0 {
+					t.Errorf("the one that yields has counted %d rivals", n)
+				}
 				s.SetDelay(0)
 			})
 		})
 	}
+}
+
+// An ordinary preemption: the new Master hears the last word of the old one, answers it and announces again, but
+// that was no rival.
+func TestOrdinaryPreemptionIsNoRivalry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := vrrptest.NewSegment(1)
+		s.SetDelay(2 * ms)
+		old := start(t, s, 1, config(100), vrrp.Options{})
+		sleep(10 * time.Second)
+		old.read()
+		r := start(t, s, 2, config(150), vrrp.Options{})
+		sleep(5 * time.Second)
+		want(t, &r.diary,
+			"10s initialize to backup: started",
+			"13.4140625s take", "13.4140625s send 150", "13.4140625s backup to master: no master heard",
+			"13.4180625s send 150", "13.4180625s announce", "14.4140625s send 150")
+		want(t, &old.diary,
+			"10.609375s send 100", "11.609375s send 100", "12.609375s send 100",
+			"13.4160625s send 100", "13.4160625s master to backup: 10.99.0.2 has priority 150", "13.5160625s release")
+		for _, r := range []*router{old, r} {
+			if n := r.Status().Counters.RivalsHeard; n != 0 {
+				t.Errorf("%s heard %d rivals", r.source, n)
+			}
+			if got := r.logs.lines("level=WARN"); len(got) != 0 {
+				t.Errorf("%s logged %q", r.source, got)
+			}
+		}
+		s.SetDelay(0)
+	})
+}
+
+// A rival is who is heard later than an interval after becoming Master. It is said once until none was heard for a
+// minute; the answer and the announcement come in any case.
+func TestRivalIsCountedAndSaidOnce(t *testing.T) {
+	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+		untilMaster(t, r)
+		hear := func(priority uint8, rivals uint64, lines int) {
+			t.Helper()
+			p.send(priority, time.Second)
+			sleep(0)
+			if n := r.Status().Counters.RivalsHeard; n != rivals {
+				t.Errorf("%d rivals counted, want %d", n, rivals)
+			}
+			if got := r.logs.lines("level=WARN"); len(got) != lines {
+				t.Errorf("logged %q, want %d lines", got, lines)
+			}
+		}
+		hear(50, 0, 0)
+		want(t, &r.diary, "3.609375s send 100", "3.609375s announce")
+		sleep(time.Second)
+		r.read()
+		hear(50, 0, 0)
+		want(t, &r.diary, "4.609375s send 100", "4.609375s announce")
+		sleep(1)
+		hear(50, 1, 1) // within the pause after an answer
+		want(t, &r.diary)
+		sleep(100*ms - 1)
+		hear(50, 2, 1)
+		want(t, &r.diary, "4.709375s send 100", "4.709375s announce")
+		sleep(time.Minute - 1)
+		hear(50, 3, 1)
+		sleep(time.Minute)
+		hear(0, 4, 2)
+		got := r.logs.lines("level=WARN")
+		for i, priority := range []string{"50", "0"} {
+			if want := `level=WARN msg="another router is master too" instance=web vrid=51 interface=eth0 source=10.99.0.9 priority=` + priority; got[i] != want {
+				t.Errorf("logged %q, want %q", got[i], want)
+			}
+		}
+	})
 }
 
 // Equal priorities: the higher address stays. FSM-18.

@@ -21,7 +21,8 @@ const (
 	// maxFinalRelease bounds the release at the end of Run, when nothing else is waiting.
 	maxFinalRelease = time.Second
 
-	// logPause lies between two log lines about packets with the same flaw.
+	// logPause lies between two log lines about packets with the same flaw, and without a rival between two
+	// about rivals.
 	logPause = time.Minute
 
 	// catchUpLimit and catchUpPause bound and pace the wait for packets that arrived before a timer ran out.
@@ -66,11 +67,12 @@ type Instance struct {
 	changed chan struct{} // one slot: something below mu, or the state of the link, is new
 
 	// Only Run uses these.
-	machine   *Machine
-	deadlines [timers]time.Time // zero: not armed
-	done      bool
-	sendError string // of the last advertisement, "" if it was sent
-	warned    map[string]time.Time
+	machine    *Machine
+	deadlines  [timers]time.Time // zero: not armed
+	done       bool
+	sendError  string // of the last advertisement, "" if it was sent
+	warned     map[string]time.Time
+	rivalHeard time.Time // the last one
 
 	mu     sync.Mutex // guards everything that follows
 	wanted Config
@@ -288,7 +290,16 @@ func (i *Instance) receive(ctx context.Context, h heard) {
 	}
 	before := i.machine.state
 	i.step(ctx, Received{a, h.source}, time.Now())
+	if i.count(h, before, addresses) {
+		i.rival(h)
+	}
+}
 
+// count brings the status up to date after an advertisement was heard in the state before. It says whether it came
+// from a rival: a router that a new Master has replaced has its last word, and until an interval is over that is
+// what it was.
+func (i *Instance) count(h heard, before State, addresses bool) (rival bool) {
+	a, config := h.advertisement, i.machine.config
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	s := &i.status
@@ -304,11 +315,23 @@ func (i *Instance) receive(ctx context.Context, h heard) {
 	}
 	switch {
 	case before == Master && i.machine.state == Master:
-		s.Counters.RivalsHeard++
+		if rival = time.Since(s.Since) > config.Interval; rival {
+			s.Counters.RivalsHeard++
+		}
 	case a.Priority != priorityResign:
 		s.Master, s.MasterPriority, s.MasterInterval = h.source, a.Priority, a.Interval
 	case s.Master == h.source:
 		s.Master, s.MasterPriority, s.MasterInterval = netip.Addr{}, 0, 0
+	}
+	return rival
+}
+
+// rival logs that there are two Masters, once until there has been only one for a while.
+func (i *Instance) rival(h heard) {
+	quiet := time.Since(i.rivalHeard) < logPause
+	i.rivalHeard = time.Now()
+	if !quiet {
+		i.log.Warn("another router is master too", "source", h.source, "priority", h.advertisement.Priority)
 	}
 }
 

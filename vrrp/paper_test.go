@@ -337,15 +337,17 @@ func TestMasterAssertsItselfAgainstALosingAdvertisement(t *testing.T) {
 		r := start(t, s, 5, config(100), vrrp.Options{})
 		lower, equal := newPeer(t, s, 9), newPeer(t, s, 4)
 		untilMaster(t, r)
+		sleep(time.Second)
+		r.read()
 		sleep(300 * ms)
 		lower.send(99, time.Second)
 		sleep(300 * ms)
 		equal.send(100, time.Second)
 		sleep(time.Second)
 		want(t, &r.diary,
-			"3.909375s send 100", "3.909375s announce",
-			"4.209375s send 100", "4.209375s announce",
-			"4.609375s send 100")
+			"4.909375s send 100", "4.909375s announce",
+			"5.209375s send 100", "5.209375s announce",
+			"5.609375s send 100")
 		if n := r.Status().Counters.RivalsHeard; n != 2 {
 			t.Errorf("%d rivals heard, want 2", n)
 		}

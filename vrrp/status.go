@@ -39,7 +39,8 @@ type Counters struct {
 	SendErrors uint64
 	// HolderErrors counts addresses that could not be taken or released in time.
 	HolderErrors uint64
-	// RivalsHeard counts advertisements of other routers that this Master heard and won against.
+	// RivalsHeard counts advertisements of other routers that this Master heard and won against, but for those of
+	// its first interval: then they may be the last words of the Master before it.
 	RivalsHeard uint64
 	// AddressMismatches and IntervalMismatches count advertisements that list other addresses, or another
 	// interval, than are configured here. They are accepted, RFC 9568, section 7.1.
