@@ -3,37 +3,41 @@
 
 GO      ?= go
 VERSION := $(shell git describe --always --dirty 2>/dev/null)
+UNIT     = $(shell $(GO) list ./... | grep -v '^lvsd/test/')
 
-# Packages whose tests need no IPVS; they run on this machine's kernel.
-UNIT  = $(shell $(GO) list ./... | grep -v '^lvsd/test/')
-FUZZ  ?= 5s
-BENCH ?= .
-
-.PHONY: build test race unit kernel fuzz bench demo lint deps
+.PHONY: build demo test race kernel fuzz bench lint deps
 
 build:
 	$(GO) build -ldflags '-X main.version=$(VERSION)' -o bin/lvsd ./cmd/lvsd
 
-test: deps unit fuzz kernel
-
-# The demonstration: two directors carry two web servers through the death of each.
+# Two directors carry two web servers through the death of each, live.
 demo: deps
 	$(GO) run ./test/demo
 
-unit race: deps
-	$(GO) vet ./...
+test: deps
 	test -z "$$(gofmt -l .)"
+	$(GO) vet ./...
+	$(MAKE) race fuzz FUZZ=3s
+	$(MAKE) kernel
+
+# What needs no IPVS, with the race detector.
+race: deps
 	$(GO) test -race $(UNIT)
 
 # The scenarios: on this kernel if it has IPVS, else in a virtual machine.
 kernel: deps
-	$(GO) test -count=1 -timeout 40m ./test/...
+	$(GO) test -count=1 -p 1 -timeout 60m ./test/...
 
+FUZZ ?= 30s
 fuzz:
-	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZ) ./vrrp
+	@set -e; for f in vrrp/FuzzParse vrrp/FuzzParseIPv4 configs/FuzzLoad ipvs/FuzzParseConnections \
+	    health/FuzzHTTP health/FuzzTCPExpect health/FuzzTLS health/FuzzParseStatusRanges; do \
+	  $(GO) test -run '^$$' -fuzz "^$${f#*/}\$$" -fuzztime $(FUZZ) ./$${f%/*}; done
 
+# Outages in milliseconds, and speeds. BENCH picks some of them.
+BENCH ?= .
 bench: deps
-	$(GO) test -run '^$$' -bench '$(BENCH)' -timeout 60m ./test/...
+	$(GO) test -run '^$$' -bench '$(BENCH)' -timeout 60m $(UNIT) ./test/...
 
 lint:
 	test -z "$$($(GO) tool -modfile=tools/go.mod gofumpt -l .)"
