@@ -237,3 +237,36 @@ func TestNonsenseOnTheSocket(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEveryNameIsDocumented looks for each name of the JSON in status.md.
+func TestEveryNameIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("status.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile("testdata/status.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document any
+	if err := json.Unmarshal(b, &document); err != nil {
+		t.Fatal(err)
+	}
+	var look func(any)
+	look = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for name, inner := range v {
+				if !strings.Contains(string(text), "`"+name+"`") && !strings.Contains(string(text), "`"+name+"[]`") {
+					t.Errorf("%s is not in status.md", name)
+				}
+				look(inner)
+			}
+		case []any:
+			for _, inner := range v {
+				look(inner)
+			}
+		}
+	}
+	look(document)
+}

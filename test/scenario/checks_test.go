@@ -74,7 +74,7 @@ func TestARealServerThatIsAliveButWrong(t *testing.T) {
 		t.Errorf("the daemon's memory grew from %d to %d MiB", before>>20, after>>20)
 	}
 	server.Close()
-	server = good()
+	good()
 	w.Eventually(patience, "the server that is good again to be up", func() bool {
 		state, _ := verdict(t, w.LVS01, "192.168.50.23")
 		return state == "up"

@@ -72,7 +72,8 @@ func dieAndReturn(t *testing.T, w *lab.Web) {
 	get := func() lab.Result { return w.Client.Get("http://" + lab.SiteName + "/") }
 	stop(t, w.Nginx02)
 	w.Eventually(patience, "the other server to answer alone", func() bool {
-		return get().Body == lab.Node2Page && get().Body == lab.Node2Page
+		first, second := get(), get()
+		return first.Body == lab.Node2Page && second.Body == lab.Node2Page
 	})
 	stop(t, w.Nginx03)
 	w.Eventually(patience, "the sorry page", func() bool { return get().Status == 503 })
