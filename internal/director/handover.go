@@ -75,7 +75,9 @@ func planHandover(m model) handover {
 				h.leaving = append(h.leaving, ipvs.Service{Key: key, Persistence: s.Persistence})
 			}
 		}
-		if m.settled[s.Instance] {
+		// A director that serves only while it is master may be a real server of
+		// the service otherwise: what comes to it then is its own.
+		if m.settled[s.Instance] || s.OnlyWhileMaster {
 			continue
 		}
 		h.guardServices = append(h.guardServices, s.Listen...)

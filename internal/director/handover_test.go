@@ -115,6 +115,14 @@ func TestUnknownConnectionsAreGuardedUntilAWhileAfterTheTakeover(t *testing.T) {
 	})
 }
 
+func TestADirectorThatMayBeARealServerIsNotGuarded(t *testing.T) {
+	service := web()
+	service.Instance, service.OnlyWhileMaster = "outer", true
+	if h := planHandover(modelOf(service, nil)); len(h.guardServices)+len(h.guardReal) != 0 {
+		t.Errorf("guarded: %v %v", h.guardServices, h.guardReal)
+	}
+}
+
 func TestAMasterThatIsSoonABackupAgainStaysGuarded(t *testing.T) {
 	play(t, ipvstest.New(), func(s *scene) {
 		s.withInstance()
