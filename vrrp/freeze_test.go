@@ -127,7 +127,7 @@ func TestFrozenBackupDrainsTheSocketFirst(t *testing.T) {
 		wantState(t, r, vrrp.Backup)
 		// The advertisements were heard when the instance looked for the third time, 300 us late.
 		sleep(5 * time.Second)
-		want(t, &r.diary, "7.21905s take", "7.21905s backup to master: no master heard")
+		want(t, &r.diary, "7.21905s take", "7.21905s backup to master: no advertisement from 10.99.0.9 for 3.609s")
 	})
 }
 

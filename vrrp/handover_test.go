@@ -90,7 +90,7 @@ func TestHandoverSurvivesALostResignation(t *testing.T) {
 			"5s send 0", "5s master to initialize: shutdown",
 			"6s send 0", "6.709375s release")
 		want(t, &b.diary,
-			"6.609375s take", "6.609375s send 100", "6.609375s backup to master: no master heard",
+			"6.609375s take", "6.609375s send 100", "6.609375s backup to master: 10.99.0.1 resigned",
 			"7.609375s send 100", "8.609375s send 100")
 	})
 }
@@ -137,7 +137,7 @@ func TestMasterAgainWithinTheLingerReleasesNothing(t *testing.T) {
 		sleep(60 * ms)
 		want(t, &r.diary,
 			"990ms send 255", "990ms master to backup: 10.99.0.9 has the same priority 255 and the higher address",
-			"991.15625ms take", "991.15625ms send 255", "991.15625ms backup to master: no master heard",
+			"991.15625ms take", "991.15625ms send 255", "991.15625ms backup to master: 10.99.0.9 resigned",
 			"1.03115625s send 255")
 	})
 }
@@ -185,7 +185,7 @@ func TestAdoptionGivesWayToALivingMaster(t *testing.T) {
 		p.repeat(4, 50, time.Second)
 		want(t, &r.diary,
 			"0s initialize to backup: started with the addresses on the interface", "600ms release",
-			"3.609375s take", "3.609375s send 100", "3.609375s backup to master: no master heard")
+			"3.609375s take", "3.609375s send 100", "3.609375s backup to master: 10.99.0.9 has the lower priority 50")
 	})
 }
 
@@ -271,7 +271,7 @@ func TestOrdinaryPreemptionIsNoRivalry(t *testing.T) {
 		sleep(5 * time.Second)
 		want(t, &r.diary,
 			"10s initialize to backup: started",
-			"13.4140625s take", "13.4140625s send 150", "13.4140625s backup to master: no master heard",
+			"13.4140625s take", "13.4140625s send 150", "13.4140625s backup to master: 10.99.0.1 has the lower priority 100",
 			"13.4180625s send 150", "13.4180625s announce", "14.4140625s send 150")
 		want(t, &old.diary,
 			"10.609375s send 100", "11.609375s send 100", "12.609375s send 100",
@@ -356,7 +356,7 @@ func TestTwoOwners(t *testing.T) {
 		a.read()
 		b.stop()
 		sleep(500 * ms)
-		want(t, &a.diary, "5.00390625s take", "5.00390625s send 255", "5.00390625s backup to master: no master heard")
+		want(t, &a.diary, "5.00390625s take", "5.00390625s send 255", "5.00390625s backup to master: 10.99.0.2 resigned")
 	})
 }
 
@@ -594,7 +594,7 @@ func TestStatus(t *testing.T) {
 		}
 		if got, want := r.logs.lines("state changed"), 2; len(got) != want {
 			t.Errorf("logged %q, want %d lines", got, want)
-		} else if got[1] != `level=INFO msg="state changed" instance=web vrid=51 interface=eth0 from=backup to=master reason="no master heard"` {
+		} else if got[1] != `level=INFO msg="state changed" instance=web vrid=51 interface=eth0 from=backup to=master reason="10.99.0.9 resigned"` {
 			t.Errorf("logged %s", got[1])
 		}
 	})

@@ -116,8 +116,8 @@ func TestJunkInTheNameOfTheMasterDoesNotKeepItAlive(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		r := start(t, s, 1, config(100), vrrp.Options{})
 		p := newPeer(t, s, 9)
+		sleep(500 * ms)
 		p.send(200, time.Second)
-		sleep(0)
 		r.read()
 		junk := slices.DeleteFunc(invalid(t), func(p vrrp.Packet) bool { return p.Source != host(9) })
 		for i := range 50 {
@@ -125,7 +125,7 @@ func TestJunkInTheNameOfTheMasterDoesNotKeepItAlive(t *testing.T) {
 			s.Inject(junk[i%len(junk)])
 		}
 		synctest.Wait()
-		want(t, &r.diary, "3.609375s take", "3.609375s send 100", "3.609375s backup to master: no master heard", "4.609375s send 100")
+		want(t, &r.diary, "4.109375s take", "4.109375s send 100", "4.109375s backup to master: no advertisement from 10.99.0.9 for 3.609s", "5.109375s send 100")
 	})
 }
 

@@ -16,6 +16,8 @@ type Machine struct {
 	fault  string     // why this router cannot take part, "" if it can
 
 	masterInterval time.Duration // Active_Adver_Interval, learned from the Master; 0 while nobody was heard
+	master         netip.Addr    // whom this Backup would replace; the zero Addr while nobody was heard
+	masterPriority uint8         // what it advertised last, 0 if it has resigned
 
 	holding   bool // the addresses are on the interface, or may be
 	releasing bool // ReleaseTimer runs
@@ -83,7 +85,7 @@ func (m *Machine) begin(reason string) []Action {
 	if m.adopting {
 		reason += " with the addresses on the interface"
 	}
-	m.masterInterval = 0
+	m.masterInterval, m.master = 0, netip.Addr{}
 	return []Action{
 		Arm{DownTimer, m.masterDown()},
 		m.enter(Backup, reason),
@@ -98,7 +100,7 @@ func (m *Machine) expired(ev Expired) []Action {
 		if m.state != Backup {
 			return nil
 		}
-		return m.becomeMaster("no master heard")
+		return m.becomeMaster(m.vacancy(ev.Late))
 	case ReleaseTimer:
 		return m.lingerOver()
 	case HandoverTimer:
@@ -108,6 +110,24 @@ func (m *Machine) expired(ev Expired) []Action {
 		return nil
 	}
 	panic(fmt.Sprintf("vrrp: unknown timer %d", ev.Timer))
+}
+
+// vacancy is why a Backup becomes Master, when its down timer was noticed late.
+func (m *Machine) vacancy(late time.Duration) string {
+	switch {
+	case !m.master.IsValid():
+		return "no master heard"
+	case m.masterPriority == priorityResign:
+		return fmt.Sprintf("%s resigned", m.master)
+	case m.outranks(m.masterPriority):
+		return fmt.Sprintf("%s has the lower priority %d", m.master, m.masterPriority)
+	}
+	return fmt.Sprintf("no advertisement from %s for %s", m.master, (m.masterDown() + late).Round(time.Millisecond))
+}
+
+// outranks says whether this Backup takes over from a Master of this priority that is alive.
+func (m *Machine) outranks(priority uint8) bool {
+	return priority < m.config.Priority && m.config.preempts()
 }
 
 // becomeMaster takes the addresses first and advertises then: from the first advertisement on the old Master lets
@@ -169,6 +189,7 @@ func (m *Machine) received(ev Received) []Action {
 func (m *Machine) receivedAsBackup(ev Received) []Action {
 	a := ev.Advertisement
 	if a.Priority == priorityResign {
+		m.master, m.masterPriority = ev.Source, priorityResign
 		return []Action{Arm{DownTimer, skewTime(m.config.Priority, m.interval())}}
 	}
 	var actions []Action
@@ -179,11 +200,19 @@ func (m *Machine) receivedAsBackup(ev Received) []Action {
 		actions = append(actions, Shift{DownTimer, m.masterDown() - before})
 		actions = append(actions, m.linger())
 	}
-	if a.Priority < m.config.Priority && m.config.preempts() {
+	if m.outranks(a.Priority) {
+		if !m.master.IsValid() || m.master == ev.Source {
+			m.master, m.masterPriority = ev.Source, a.Priority
+		}
 		return actions // the timer runs on: that is how a better Backup takes over
 	}
-	m.masterInterval = a.Interval
+	m.follow(ev)
 	return append(actions, Arm{DownTimer, m.masterDown()})
+}
+
+// follow remembers the Master.
+func (m *Machine) follow(ev Received) {
+	m.master, m.masterPriority, m.masterInterval = ev.Source, ev.Advertisement.Priority, ev.Advertisement.Interval
 }
 
 // receivedAsMaster is the ADVERTISEMENT event of RFC 9568, section 6.4.3.
@@ -200,7 +229,7 @@ func (m *Machine) receivedAsMaster(ev Received) []Action {
 	if a.Priority == m.config.Priority {
 		reason = fmt.Sprintf("%s has the same priority %d and the higher address", ev.Source, a.Priority)
 	}
-	m.masterInterval = a.Interval
+	m.follow(ev)
 	// A last advertisement, which the RFC has not, tells the better Master that there were two: it announces its
 	// addresses again. Otherwise, when a partition has healed and this one hears the better one first, the better
 	// one never hears of it, and whoever has learned this one's hardware address keeps it.

@@ -365,7 +365,7 @@ func TestMachine(t *testing.T) {
 				vrrp.Take{},
 				vrrp.Send{Priority: 100},
 				vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
-				transition(vrrp.Backup, vrrp.Master, "no master heard"),
+				transition(vrrp.Backup, vrrp.Master, "10.99.0.9 resigned"),
 			},
 		},
 		{
@@ -494,6 +494,53 @@ func TestMachine(t *testing.T) {
 			}
 			if m.State() != after {
 				t.Errorf("state %s, want %s", m.State(), after)
+			}
+		})
+	}
+}
+
+// Why a Backup becomes Master, in plain words.
+func TestReasonToBecomeMaster(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		given []vrrp.Event
+		late  time.Duration
+		want  string
+	}{
+		{name: "nobody was ever heard", given: toBackup, want: "no master heard"},
+		{name: "nobody, and that was noticed late", given: toBackup, late: second, want: "no master heard"},
+		{name: "nobody since the recovery", given: after(toBackup, heard(200, 9, second), vrrp.Failed{Reason: "cable cut"}, vrrp.Recovered{}), want: "no master heard"},
+		{name: "the addresses were there", given: adopting, want: "no master heard"},
+		{name: "the addresses were there, but a master, too", given: after(adopting, heard(200, 9, second)), want: "no advertisement from 10.99.0.9 for 3.609s"},
+		{name: "the master is silent", given: after(toBackup, heard(200, 9, second)), want: "no advertisement from 10.99.0.9 for 3.609s"},
+		{name: "the master is silent, which was noticed late", given: after(toBackup, heard(200, 9, second)), late: second + 625*us, want: "no advertisement from 10.99.0.9 for 4.61s"},
+		{name: "a master with another interval is silent", given: after(toBackup, heard(200, 9, 10*ms)), want: "no advertisement from 10.99.0.9 for 36ms"},
+		{name: "the last of two masters is silent", given: after(toBackup, heard(200, 9, second), heard(150, 8, second)), want: "no advertisement from 10.99.0.8 for 3.609s"},
+		{name: "the one that this master yielded to is silent", given: after(toMaster, heard(200, 9, second)), want: "no advertisement from 10.99.0.9 for 3.609s"},
+		{name: "the master resigned", given: after(toBackup, heard(200, 9, second), heard(0, 9, second)), want: "10.99.0.9 resigned"},
+		{name: "a master that was never heard before resigned", given: after(toBackup, heard(0, 9, second)), want: "10.99.0.9 resigned"},
+		{name: "it resigned, and a worse one is there before us", given: after(toBackup, heard(0, 9, second), heard(50, 8, second)), want: "10.99.0.9 resigned"},
+		{name: "it resigned, and its successor is silent", given: after(toBackup, heard(0, 9, second), heard(200, 8, second)), want: "no advertisement from 10.99.0.8 for 3.609s"},
+		{name: "it resigned in adoption", given: after(adopting, heard(0, 9, second)), want: "10.99.0.9 resigned"},
+		{name: "the master is worse", given: after(toBackup, heard(99, 9, second)), want: "10.99.0.9 has the lower priority 99"},
+		{name: "the master is worse, and there are two", given: after(toBackup, heard(99, 9, second), heard(98, 8, second)), want: "10.99.0.9 has the lower priority 99"},
+		{name: "the master became worse", given: after(toBackup, heard(200, 9, second), heard(50, 9, second)), want: "10.99.0.9 has the lower priority 50"},
+		{name: "this router became better", given: after(toBackup, heard(150, 9, second), vrrp.Configure{Config: config(200)}, heard(150, 9, second)), want: "10.99.0.9 has the lower priority 150"},
+		{name: "the master is silent, and a worse one was heard", given: after(toBackup, heard(200, 9, second), heard(50, 8, second)), want: "no advertisement from 10.99.0.9 for 3.609s"},
+		{
+			name:  "a worse master that is not preempted is silent",
+			given: after(toBackup, vrrp.Configure{Config: changed(func(c *vrrp.Config) { c.Preempt = false })}, heard(50, 9, second)),
+			want:  "no advertisement from 10.99.0.9 for 3.609s",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := vrrp.NewMachine(config(100))
+			for _, ev := range tt.given {
+				m.Step(ev)
+			}
+			actions := m.Step(vrrp.Expired{Timer: vrrp.DownTimer, Late: tt.late})
+			if diff := cmp.Diff(transition(vrrp.Backup, vrrp.Master, tt.want), actions[len(actions)-1]); diff != "" {
+				t.Errorf("transition (-want +got)\n%s", diff)
 			}
 		})
 	}

@@ -62,7 +62,7 @@ func TestBackupComputesItsTimersFromTheIntervalOfTheMaster(t *testing.T) {
 		}
 		sleep(10 * time.Second)
 		// 6 s + 2 s * 156/256; as Master it advertises its own interval.
-		want(t, &r.diary, "7.21875s take", "7.21875s send 100", "7.21875s backup to master: no master heard", "8.21875s send 100", "9.21875s send 100")
+		want(t, &r.diary, "7.21875s take", "7.21875s send 100", "7.21875s backup to master: no advertisement from 10.99.0.9 for 7.219s", "8.21875s send 100", "9.21875s send 100")
 	})
 }
 
@@ -93,7 +93,7 @@ func TestPreemptModeLetsAHigherPriorityTakeOver(t *testing.T) {
 	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
 		r.read()
 		p.repeat(4, 99, time.Second)
-		want(t, &r.diary, "3.609375s take", "3.609375s send 100", "3.609375s backup to master: no master heard")
+		want(t, &r.diary, "3.609375s take", "3.609375s send 100", "3.609375s backup to master: 10.99.0.9 has the lower priority 99")
 	})
 }
 
@@ -107,7 +107,7 @@ func TestWithoutPreemptModeALowerPriorityStaysMaster(t *testing.T) {
 		want(t, &r.diary)
 		sleep(3 * time.Second)
 		// The last advertisement was sent at 59 s.
-		want(t, &r.diary, "1m2.609375s take", "1m2.609375s send 100", "1m2.609375s backup to master: no master heard")
+		want(t, &r.diary, "1m2.609375s take", "1m2.609375s send 100", "1m2.609375s backup to master: no advertisement from 10.99.0.9 for 3.609s")
 	})
 }
 
@@ -184,7 +184,7 @@ func TestBackupTakesOverWhenActiveDownTimerFires(t *testing.T) {
 		p.send(200, time.Second)
 		r.read()
 		sleep(5 * time.Second)
-		want(t, &r.diary, "3.609375s take", "3.609375s send 100", "3.609375s backup to master: no master heard", "4.609375s send 100")
+		want(t, &r.diary, "3.609375s take", "3.609375s send 100", "3.609375s backup to master: no advertisement from 10.99.0.9 for 3.609s", "4.609375s send 100")
 		if !r.holder.holds() || !r.Status().Holding {
 			t.Error("the Master holds no addresses")
 		}
@@ -198,7 +198,7 @@ func TestBackupTakesOverAfterSkewTimeOnPriorityZero(t *testing.T) {
 		r.read()
 		p.send(0, time.Second)
 		sleep(time.Second)
-		want(t, &r.diary, "2.609375s take", "2.609375s send 100", "2.609375s backup to master: no master heard")
+		want(t, &r.diary, "2.609375s take", "2.609375s send 100", "2.609375s backup to master: 10.99.0.9 resigned")
 	})
 }
 
@@ -209,7 +209,7 @@ func TestPriorityZeroSetsTheTimerEvenToALaterMoment(t *testing.T) {
 		sleep(3500 * ms)
 		p.send(0, time.Second)
 		sleep(time.Second)
-		want(t, &r.diary, "4.109375s take", "4.109375s send 100", "4.109375s backup to master: no master heard")
+		want(t, &r.diary, "4.109375s take", "4.109375s send 100", "4.109375s backup to master: 10.99.0.9 resigned")
 	})
 }
 
@@ -226,7 +226,7 @@ func TestBackupRestartsItsTimerOnHigherOrEqualPriority(t *testing.T) {
 			sleep(down - 1)
 			want(t, &r.diary)
 			sleep(1)
-			want(t, &r.diary, "9.609375s take", "9.609375s send 100", "9.609375s backup to master: no master heard")
+			want(t, &r.diary, "9.609375s take", "9.609375s send 100", "9.609375s backup to master: no advertisement from 10.99.0.9 for 3.609s")
 		})
 	}
 }
@@ -240,7 +240,7 @@ func TestBackupRecomputesFromEachAdvertisement(t *testing.T) {
 		sleep(10 * time.Second)
 		p.send(200, 100*ms)
 		sleep(time.Second)
-		want(t, &r.diary, "10.3609375s take", "10.3609375s send 100", "10.3609375s backup to master: no master heard")
+		want(t, &r.diary, "10.3609375s take", "10.3609375s send 100", "10.3609375s backup to master: no advertisement from 10.99.0.9 for 361ms")
 	})
 	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
 		r.read()
@@ -248,7 +248,7 @@ func TestBackupRecomputesFromEachAdvertisement(t *testing.T) {
 		sleep(time.Second)
 		p.send(0, 40950*ms)
 		sleep(25 * time.Second)
-		want(t, &r.diary, "25.95390625s take", "25.95390625s send 100", "25.95390625s backup to master: no master heard")
+		want(t, &r.diary, "25.95390625s take", "25.95390625s send 100", "25.95390625s backup to master: 10.99.0.9 resigned")
 	})
 }
 
@@ -259,7 +259,7 @@ func TestBackupDiscardsALowerPriority(t *testing.T) {
 		sleep(3 * time.Second)
 		p.send(99, 40950*ms)
 		sleep(time.Second)
-		want(t, &r.diary, "3.609375s take", "3.609375s send 100", "3.609375s backup to master: no master heard")
+		want(t, &r.diary, "3.609375s take", "3.609375s send 100", "3.609375s backup to master: 10.99.0.9 has the lower priority 99")
 	})
 }
 
@@ -311,7 +311,7 @@ func TestMasterYieldsToAHigherPriority(t *testing.T) {
 			sleep(10 * time.Second)
 			want(t, &r.diary,
 				"4.109375s send 100", "4.109375s master to backup: 10.99.0.9 has priority 101", "4.209375s release",
-				"11.328125s take", "11.328125s send 100", "11.328125s backup to master: no master heard",
+				"11.328125s take", "11.328125s send 100", "11.328125s backup to master: no advertisement from 10.99.0.9 for 7.219s",
 				"12.328125s send 100", "13.328125s send 100")
 		})
 	}
