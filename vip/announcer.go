@@ -18,7 +18,7 @@ import (
 const (
 	// writeTimeout bounds the sending of a frame on an interface whose queue
 	// does not move.
-	writeTimeout = 10 * time.Millisecond
+	writeTimeout = time.Second
 
 	// frozen is how late the Announcer must be to know that the process was
 	// stopped or the machine paused.

@@ -30,9 +30,10 @@ type memoryFile struct {
 	Addresses []Address `json:"addresses"`
 }
 
-// loadMemory reads the file at path. A file that is missing or makes no sense is
-// said once and counts as empty: then only what the configuration names is known
-// to be lvsd's own. With an empty path nothing is kept.
+// loadMemory reads the file at path. A file that is missing, as it is at the first
+// start, or that makes no sense, which is said once, counts as empty: then only
+// what the configuration names is known to be lvsd's own. With an empty path
+// nothing is kept.
 func loadMemory(path string, log *slog.Logger) *memory {
 	m := &memory{path: path, ours: set{}, log: log}
 	if path == "" {
@@ -41,7 +42,7 @@ func loadMemory(path string, log *slog.Logger) *memory {
 	addresses, err := readMemory(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		log.Info("no memory of earlier addresses, only those of the configuration count as own", "file", path)
+		log.Debug("no memory of earlier addresses, only those of the configuration count as own", "file", path)
 	case err != nil:
 		log.Warn("memory of earlier addresses is unusable, only those of the configuration count as own", "file", path, "error", err)
 	default:
