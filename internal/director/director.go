@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -149,10 +150,15 @@ func (d *Director) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var g errgroup.Group
+	// The keeper ends before the table is cleared: it tells the successor of the
+	// last connections.
+	keeping, stopKeeping := context.WithCancel(running)
+	defer stopKeeping()
+	var kept sync.WaitGroup
 	d.start = func() {
 		table, keeper := d.table, d.keeper
 		g.Go(func() error { return table.Run(running) })
-		g.Go(func() error { keeper.run(running); return nil })
+		kept.Go(func() { keeper.run(keeping) })
 	}
 	if d.table != nil {
 		d.start()
@@ -171,6 +177,8 @@ func (d *Director) Run(ctx context.Context) error {
 			d.replan()
 		case <-ctx.Done():
 			stopChecks()
+			stopKeeping()
+			kept.Wait()
 			err := d.clear(running)
 			stop()
 			return errors.Join(err, g.Wait())

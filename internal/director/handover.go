@@ -136,10 +136,7 @@ func (k *keeper) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			if done != nil {
-				_, err := k.apply(handover{}, done)
-				k.complain("ending", err)
-			}
+			k.end(ctx, now, done, told)
 			return
 		case now = <-k.wanted:
 		case <-again:
@@ -160,6 +157,20 @@ func (k *keeper) run(ctx context.Context) {
 		if err != nil && again == nil {
 			again = time.After(handoverRetry)
 		}
+	}
+}
+
+// end tells the successor of the connections that were made since the last look,
+// and undoes what was done in the kernel.
+func (k *keeper) end(ctx context.Context, now handover, done *handover, told map[toldConnection]string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearTimeout)
+	defer cancel()
+	if len(now.leaving) > 0 {
+		k.tell(ctx, now, told)
+	}
+	if done != nil {
+		_, err := k.apply(handover{}, done)
+		k.complain("ending", err)
 	}
 }
 

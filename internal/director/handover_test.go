@@ -192,6 +192,24 @@ func TestHandoverErrorsAreSaidOnceAndTriedAgain(t *testing.T) {
 	})
 }
 
+func TestTheEndTellsOfTheLastConnections(t *testing.T) {
+	var s2 *scene
+	play(t, ipvstest.New(), func(s *scene) {
+		s.withInstance()
+		s.director.SetMaster("outer", true)
+		s.wait(time.Minute)
+		s.director.SetMaster("outer", false)
+		s.wait(tellPause / 2)
+		s.connections.take()
+		s.connections.know(connection("192.168.20.17:1001", "SYN_RECV"))
+		s2 = s
+	})
+	want := []string{`send "eth2" 51: 192.168.20.17:1001 SYN_RECV`, unguarded, `sync "" 0`}
+	if diff := cmp.Diff(want, s2.connections.take()); diff != "" {
+		t.Errorf("calls at the end (-want +got):\n%s", diff)
+	}
+}
+
 func TestTheEndUndoesWhatWasDoneForConnections(t *testing.T) {
 	var s2 *scene
 	play(t, ipvstest.New(), func(s *scene) {

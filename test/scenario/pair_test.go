@@ -88,7 +88,7 @@ func TestReplacingBothBinaries(t *testing.T) {
 		d.Use(copyOfLVSD(t))
 		d.Start()
 	}
-	load := w.Client.Load("http://"+lab.SiteName+"/", 100, lab.LoadOptions{Once: true, Timeout: 5 * time.Second})
+	load := w.Client.Load("http://"+lab.SiteName+"/", 100, lab.LoadOptions{Once: true, Timeout: 20 * time.Second})
 	time.Sleep(time.Second)
 	upgrade(w.LVS02)
 	w.Eventually(patience, "lvs-02 ready", func() bool { return allUp(t, w.LVS02) })
