@@ -82,32 +82,17 @@ func (p *pair) observe(e event) observation {
 	capture.Stop()
 	p.owned(owner)
 
+	_, silence := silenceOf(capture, owner)
 	o := observation{
 		lost:    report.Lost,
 		outage:  lab.Longest(report.Outages).Duration(),
-		silence: silence(capture, owner),
+		silence: silence,
 		late:    report.Late,
 		story:   story(capture, report.Outages),
 	}
 	e.restore(p)
 	p.owned(p.better)
 	return o
-}
-
-// silence returns how long there was no advertisement before the first one of a
-// new master.
-func silence(c *lab.Capture, master *lab.Director) time.Duration {
-	var last time.Time
-	for _, v := range c.VRRP() {
-		if v.Cable.Host == master.Host {
-			if last.IsZero() {
-				return 0
-			}
-			return v.Time.Sub(last)
-		}
-		last = v.Time
-	}
-	return 0
 }
 
 // story tells the outages and what the directors sent from a little before each

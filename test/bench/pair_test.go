@@ -1,12 +1,15 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"lvsd/test/lab"
 )
@@ -30,6 +33,7 @@ type pair struct {
 	lan           *lab.Segment
 	better, other *lab.Director
 	prober        *lab.Host
+	addresses     int // virtual ones, in all instances
 }
 
 // newPair starts a pair. Each list of addresses becomes a VRRP instance.
@@ -38,6 +42,9 @@ func newPair(t lab.T, interval time.Duration, instances ...[]netip.Prefix) *pair
 	l := lab.New(t)
 	p := &pair{Lab: l, interval: interval, lan: l.Segment("lan"), prober: l.Host("prober")}
 	p.prober.Connect(p.lan, "eth0", "192.168.50.17/24")
+	for _, addresses := range instances {
+		p.addresses += len(addresses)
+	}
 	config := filepath.Join(t.TempDir(), "lvsd.toml")
 	if err := os.WriteFile(config, []byte(configuration(interval, instances)), 0o644); err != nil {
 		t.Fatalf("writing the configuration: %v", err)
@@ -76,12 +83,42 @@ func webPair(t lab.T, interval time.Duration) *pair {
 	return newPair(t, interval, []netip.Prefix{netip.PrefixFrom(vip, 24)})
 }
 
-// owned waits until a director alone has the VIP.
+// owned waits until a director alone has the virtual addresses.
 func (p *pair) owned(owner *lab.Director) {
 	p.Helper()
-	p.Eventually(patience, "the VIP on "+owner.Name+" alone", func() bool {
-		return p.better.Host.Has(vip) == (owner == p.better) && p.other.Host.Has(vip) == (owner == p.other)
+	p.Eventually(patience, "the virtual addresses on "+owner.Name+" alone", func() bool {
+		for _, d := range []*lab.Director{p.better, p.other} {
+			want := 1 // its own
+			if d == owner {
+				want += p.addresses
+			}
+			if p.count(d.Host) != want {
+				return false
+			}
+		}
+		return true
 	})
+}
+
+// count returns how many addresses a host has on its interface, -1 if they
+// changed under the count.
+func (p *pair) count(h *lab.Host) int {
+	p.Helper()
+	var list []netlink.Addr
+	var err error
+	h.Do(func() {
+		var link netlink.Link
+		if link, err = netlink.LinkByName("eth2"); err == nil {
+			list, err = netlink.AddrList(link, netlink.FAMILY_V4)
+		}
+	})
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		return -1
+	}
+	if err != nil {
+		p.Fatalf("addresses of %s: %v", h.Name, err)
+	}
+	return len(list)
 }
 
 // stop ends the better director as systemctl stop does.
