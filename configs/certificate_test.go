@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,9 +63,7 @@ func ecdsaKey(t *testing.T) crypto.Signer {
 const withCertificate = `[service.web]
 listen = ["192.168.50.100:443"]
 real = [{ address = "192.168.50.22" }]
-sorry = { page = "page.html" }
-certificate = "a.crt"
-key = "a.key"
+sorry = { page = "page.html", certificate = "a.crt", key = "a.key" }
 [service.web.check]
 type = "https"
 ca = "a.crt"
@@ -171,7 +170,55 @@ func TestCertificateWithAnotherKey(t *testing.T) {
 	if err := os.Rename(filepath.Join(folder, "b.key"), filepath.Join(folder, "a.key")); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, path, "lvs-01", `lvsd.toml:5: service "web": certificate "a.crt" with key "a.key": private key does not match public key: must be a certificate and its own key in PEM`)
+	refused(t, path, "lvs-01", `lvsd.toml:4: service "web": sorry: certificate "a.crt" with key "a.key": private key does not match public key: must be a certificate and its own key in PEM`)
+}
+
+// A sorry table is inherited as a whole: one of a service's own takes nothing
+// from that of the defaults.
+func TestSorryIsInheritedAsAWhole(t *testing.T) {
+	path := withFiles(t, `[defaults.service.sorry]
+page = "page.html"
+certificate = "a.crt"
+key = "a.key"
+retry_after = "30s"
+[service.a]
+listen = ["192.168.50.100:443"]
+real = [{ address = "192.168.50.22" }]
+[service.b]
+listen = ["192.168.50.100:80"]
+real = [{ address = "192.168.50.22" }]
+sorry = { page = "page.html" }
+`, ecdsaKey(t))
+	config, err := Load(path, "lvs-01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := config.Services[0].Sorry; s == nil || string(s.Page) != "<p>sorry" || s.Certificate == nil || s.RetryAfter != 30*time.Second {
+		t.Errorf("inherited: %+v", s)
+	}
+	if s := config.Services[1].Sorry; s == nil || string(s.Page) != "<p>sorry" || s.Certificate != nil || s.RetryAfter != defaultRetryAfter {
+		t.Errorf("of its own: %+v", s)
+	}
+}
+
+// What the comment in nat.toml says to put beside page serves it by HTTPS.
+func TestExampleNATByHTTPS(t *testing.T) {
+	text, err := os.ReadFile("nat.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, comment, _ := strings.Cut(string(text), "# beside page: ")
+	keys, _, found := strings.Cut(comment, ": to answer")
+	changed := strings.ReplaceAll(string(text), `page = "sorry.html"`, `page = "page.html", `+keys)
+	path := withFiles(t, changed, ecdsaKey(t))
+	certify(t, filepath.Dir(path), "sorry", ecdsaKey(t), time.Hour)
+	config, err := Load(path, "lvs-01")
+	if err != nil || !found {
+		t.Fatalf("Load: %v, keys %q", err, keys)
+	}
+	if s := config.Services[0].Sorry; s.Certificate == nil || string(s.Page) != "<p>sorry" {
+		t.Errorf("sorry %+v", s)
+	}
 }
 
 // A director that could not start because the certificate of its sorry page has

@@ -355,7 +355,6 @@ persistence = "60s"
 persistence_mask = 24
 on_down = "remove"
 sorry = { server = "192.168.50.9:80" }
-retry_after = "5s"
 
 [service.a]
 listen = ["192.168.50.100:80"]

@@ -76,9 +76,6 @@ type serviceKeys struct {
 	OnDown          value[string]        `toml:"on_down" oneof:"weight-zero remove"`
 	OnlyWhileMaster value[bool]          `toml:"only_while_master"`
 	Sorry           *rawSorry            `toml:"sorry"`
-	Certificate     value[string]        `toml:"certificate"`
-	Key             value[string]        `toml:"key"`
-	RetryAfter      value[time.Duration] `toml:"retry_after" min:"1s" max:"24h" step:"1s" like:"10s"`
 }
 
 // rawService is [service.NAME].
@@ -104,9 +101,12 @@ type rawReal struct {
 // rawSorry is sorry.
 type rawSorry struct {
 	table
-	Page    value[string]         `toml:"page"`
-	Server  value[netip.AddrPort] `toml:"server"`
-	Forward value[string]         `toml:"forward" oneof:"nat dr tun"`
+	Page        value[string]         `toml:"page"`
+	Certificate value[string]         `toml:"certificate"`
+	Key         value[string]         `toml:"key"`
+	RetryAfter  value[time.Duration]  `toml:"retry_after" min:"1s" max:"24h" step:"1s" like:"10s"`
+	Server      value[netip.AddrPort] `toml:"server"`
+	Forward     value[string]         `toml:"forward" oneof:"nat dr tun"`
 }
 
 // rawCheck is check, of the defaults, a service or a real server. The tag types

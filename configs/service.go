@@ -38,7 +38,7 @@ func (b *builder) buildService(name string, raw *rawService) Service {
 	b.persistenceMask(&s, raw, keys)
 	b.onlyWhileMaster(&s, raw, keys)
 	b.realServers(&s, raw)
-	s.Sorry = b.buildSorry(&s, raw, keys)
+	s.Sorry = b.buildSorry(&s, raw, keys.Sorry)
 	return s
 }
 

@@ -20,59 +20,56 @@ const defaultRetryAfter = 10 * time.Second
 
 // buildSorry builds what answers for a service when no real server does, nil if
 // nothing is to.
-func (b *builder) buildSorry(s *Service, raw *rawService, keys serviceKeys) *Sorry {
-	page := keys.Sorry != nil && keys.Sorry.Page.set()
-	if !page {
-		b.idlePageKeys(raw)
-	}
-	sorry := keys.Sorry
+func (b *builder) buildSorry(s *Service, raw *rawService, sorry *rawSorry) *Sorry {
 	switch {
 	case sorry == nil:
 		return nil
-	case page && sorry.Server.set():
+	case sorry.Page.set() && sorry.Server.set():
 		b.add(sorry.Server.at, "server: does nothing beside page: must be only one of the two")
-	case page:
-		return b.sorryPage(s, raw, keys)
+	case sorry.Page.set():
+		return b.sorryPage(s, raw, sorry)
 	case !sorry.Server.set():
 		b.add(sorry.at, `page or server is missing: must be { page = "sorry.html" } or { server = "192.168.50.9:80" }`)
-	case sorry.Server.good():
-		return b.sorryServer(s, raw, sorry)
+	default:
+		b.idlePageKeys(sorry)
+		if sorry.Server.good() {
+			return b.sorryServer(s, raw, sorry)
+		}
 	}
 	return nil
 }
 
-// idlePageKeys notes the keys of a service that do nothing without a sorry page.
-// Those that it inherits may be meant for others.
-func (b *builder) idlePageKeys(raw *rawService) {
-	const text = "%s: does nothing without a sorry page: must come with sorry = { page = ... }"
-	if raw.Certificate.set() {
-		b.add(raw.Certificate.at, text, "certificate")
+// idlePageKeys notes the keys of a page that do nothing beside a server.
+func (b *builder) idlePageKeys(sorry *rawSorry) {
+	const text = "%s: does nothing beside server: must come with page or be left out"
+	if sorry.Certificate.set() {
+		b.add(sorry.Certificate.at, text, "certificate")
 	}
-	if raw.Key.set() {
-		b.add(raw.Key.at, text, "key")
+	if sorry.Key.set() {
+		b.add(sorry.Key.at, text, "key")
 	}
-	if raw.RetryAfter.set() {
-		b.add(raw.RetryAfter.at, text, "retry_after")
+	if sorry.RetryAfter.set() {
+		b.add(sorry.RetryAfter.at, text, "retry_after")
 	}
 }
 
 // sorryPage builds the page that the director serves itself.
-func (b *builder) sorryPage(s *Service, raw *rawService, keys serviceKeys) *Sorry {
-	page := keys.Sorry.Page
-	if keys.Sorry.Forward.set() {
-		b.add(keys.Sorry.Forward.at, "forward: does nothing with page, which the director serves itself: must be left out")
+func (b *builder) sorryPage(s *Service, raw *rawService, sorry *rawSorry) *Sorry {
+	page := sorry.Page
+	if sorry.Forward.set() {
+		b.add(sorry.Forward.at, "forward: does nothing with page, which the director serves itself: must be left out")
 	}
 	if len(s.Listen) > 0 && s.Listen[0].Protocol == ipvs.UDP {
 		b.add(page.at, "page: cannot be served over UDP, as %s asks for: must be server", raw.at.table)
 	}
-	sorry := &Sorry{
-		RetryAfter:  keys.RetryAfter.or(defaultRetryAfter),
-		Certificate: b.certificate(keys.Certificate, keys.Key),
+	built := &Sorry{
+		RetryAfter:  sorry.RetryAfter.or(defaultRetryAfter),
+		Certificate: b.certificate(sorry.Certificate, sorry.Key),
 	}
 	if page.good() {
-		sorry.Page, _ = b.open("page", page, maxPage)
+		built.Page, _ = b.open("page", page, maxPage)
 	}
-	return sorry
+	return built
 }
 
 // certificate reads a certificate and its key, nil if there is none.
