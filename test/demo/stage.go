@@ -26,10 +26,16 @@ type stage struct {
 	load  *lab.Load
 	shown time.Time // up to when the results have been shown
 
-	mu  sync.Mutex // guards log
-	log []string   // what lvsd has logged since it was shown last
+	mu    sync.Mutex // guards notes
+	notes []note     // what has happened and is not yet shown
 
 	acts []*act
+}
+
+// note is a line about something that happened.
+type note struct {
+	at   time.Time
+	text string
 }
 
 // act is one event and what was promised for it.
@@ -54,9 +60,7 @@ func newStage(w *lab.Web) *stage {
 	for _, d := range []*lab.Director{w.LVS01, w.LVS02} {
 		d.Follow(func(line string) {
 			if words := inWords(line); words != "" {
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				s.log = append(s.log, d.Name+": "+words)
+				s.note(time.Now(), "            "+d.Name+": "+words)
 			}
 		})
 	}
@@ -85,9 +89,15 @@ func inWords(line string) string {
 	return e.Level + " " + line
 }
 
+func (s *stage) note(at time.Time, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notes = append(s.notes, note{at, text})
+}
+
 // open starts the client.
 func (s *stage) open() {
-	s.showLog()
+	s.show(time.Now())
 	s.start = time.Now()
 	s.shown = s.start
 	s.load = s.w.Client.Load("https://"+lab.SiteName+"/", perSecond, lab.LoadOptions{Timeout: time.Second})
@@ -99,7 +109,7 @@ func (s *stage) act(name, promise string, bound time.Duration, do func()) {
 	s.end()
 	a := &act{name: name, promise: promise, at: time.Now(), bound: bound}
 	s.acts = append(s.acts, a)
-	fmt.Printf("%s >>> %s\n", s.clock(a.at), name)
+	s.note(a.at, fmt.Sprintf("%s >>> %s", s.clock(a.at), name))
 	do()
 }
 
@@ -128,22 +138,23 @@ func (s *stage) watch(d time.Duration) {
 		time.Sleep(time.Until(s.shown.Add(2 * time.Second)))
 		c := count(s.load.Results().Between(s.shown, s.shown.Add(time.Second)))
 		s.shown = s.shown.Add(time.Second)
-		s.showLog()
+		s.show(s.shown)
 		fmt.Printf("%s %8s %6d%6d%6d%6d  %s\n", s.clock(s.shown), s.master(), c[node1], c[node2], c[sorry], c[lost], bar(c))
 	}
 }
 
-func (s *stage) showLog() {
+// show shows the notes of what happened before a time.
+func (s *stage) show(until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, line := range s.log {
-		fmt.Printf("            %s\n", line)
+	for len(s.notes) > 0 && s.notes[0].at.Before(until) {
+		fmt.Println(s.notes[0].text)
+		s.notes = s.notes[1:]
 	}
-	s.log = nil
 }
 
 func (s *stage) clock(t time.Time) string {
-	return fmt.Sprintf("%5.0fs ", t.Sub(s.start).Seconds())
+	return fmt.Sprintf("%5.0fs", t.Sub(s.start).Seconds())
 }
 
 // bar draws a letter for each request: 1 and 2 for the nodes, s for the sorry
@@ -189,7 +200,7 @@ func count(results lab.Results) counts {
 func (s *stage) close() {
 	s.end()
 	s.load.Stop()
-	s.showLog()
+	s.show(time.Now())
 }
 
 // summary prints the score and reports whether all promises were kept.
