@@ -48,12 +48,12 @@ TCP  192.168.50.100:443 rr
 		}
 	}
 
-	// 20 requests came to port 443, ten of them by way of port 80.
-	stats := w.LVS01.Host.Run("ipvsadm", "-Ln", "--stats")
+	// 20 requests came to port 443, ten of them by way of port 80. The kernel sums
+	// its counters up every two seconds.
 	for _, line := range []string{"TCP  192.168.50.100:80                  10", "TCP  192.168.50.100:443                 20"} {
-		if !strings.Contains(stats, line) {
-			t.Errorf("ipvsadm -Ln --stats has no line %q:\n%s", line, stats)
-		}
+		w.Eventually(patience, "the line "+line+" of ipvsadm -Ln --stats", func() bool {
+			return strings.Contains(w.LVS01.Host.Run("ipvsadm", "-Ln", "--stats"), line)
+		})
 	}
 	if rate := w.LVS01.Host.Run("ipvsadm", "-Ln", "--rate"); !strings.Contains(rate, "-> 192.168.50.22:443") {
 		t.Errorf("ipvsadm -Ln --rate:\n%s", rate)
