@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -57,15 +58,15 @@ type Director struct {
 	monitor *health.Monitor
 
 	// What follows belongs to the loop.
-	model  model
-	pages  pages
-	table  *ipvs.Reconciler        // nil until there is a service
-	keeper *keeper                 // nil until there is a table
-	start  func()                  // runs table and keeper
-	state  map[string]ServiceState // what was last logged for each service
-	leave  map[string]*time.Timer  // for the services in model.leaving
-	settle map[string]*time.Timer  // for the instances in model.master or model.leavingMaster
-	reload ConfigStatus
+	model       model
+	pages       pages
+	table       *ipvs.Reconciler        // nil until there is a service
+	keeper      *keeper                 // nil until there is a table
+	start       func()                  // runs table and keeper
+	state       map[string]ServiceState // what was last logged for each service
+	sorryTimers map[string]*time.Timer  // for the services in model.sorryLeaving
+	roleTimers  map[string]*time.Timer  // for the instances in model.master or model.leaving
+	reload      ConfigStatus
 }
 
 // New returns a director for the configuration. If it names a service, the
@@ -77,17 +78,17 @@ func New(config *configs.Config, o Options) (*Director, error) {
 		log:     o.Log,
 		mailbox: newMailbox(),
 		model: model{
-			master:  make(map[string]bool),
-			leaving: make(map[string]bool),
+			master:       make(map[string]bool),
+			sorryLeaving: make(map[string]bool),
 
-			settled:       make(map[string]bool),
-			leavingMaster: make(map[string]bool),
+			settled: make(map[string]bool),
+			leaving: make(map[string]bool),
 		},
-		pages:  pages{log: o.Log, servers: make(map[pageID]*pageServer)},
-		state:  make(map[string]ServiceState),
-		leave:  make(map[string]*time.Timer),
-		settle: make(map[string]*time.Timer),
-		reload: ConfigStatus{File: config.Path, LoadedAt: time.Now()},
+		pages:       pages{log: o.Log, servers: make(map[pageID]*pageServer)},
+		state:       make(map[string]ServiceState),
+		sorryTimers: make(map[string]*time.Timer),
+		roleTimers:  make(map[string]*time.Timer),
+		reload:      ConfigStatus{File: config.Path, LoadedAt: time.Now()},
 	}
 	d.monitor = health.NewMonitor(func(r health.Report) { d.mailbox.put(reported{r}) }, o.Log)
 	if err := d.openTable(config); err != nil {
@@ -97,14 +98,19 @@ func New(config *configs.Config, o Options) (*Director, error) {
 	return d, nil
 }
 
-// openTable opens the kernel's IPVS table if the configuration needs it and it
-// is not open, and notes which destinations are in service.
+// openTable opens the kernel's IPVS table if it is not open and either the
+// configuration needs it or a killed daemon may have left something in it, and
+// notes which destinations are in service.
 func (d *Director) openTable(config *configs.Config) error {
-	if d.table != nil || len(config.Services) == 0 {
+	needed := len(config.Services) > 0
+	if _, err := os.Stat(d.options.StateFile); d.table != nil || !needed && err != nil {
 		return nil
 	}
 	kernel, err := d.options.OpenIPVS()
-	if err != nil {
+	switch {
+	case err != nil && !needed:
+		return nil // nothing can have been left there
+	case err != nil:
 		return err
 	}
 	have, err := kernel.List()
@@ -250,12 +256,12 @@ func (d *Director) followServices() {
 		}
 		d.log.Info("service changed", "service", s.Name, "from", before, "to", now)
 		if before == ServiceSorry && now == ServiceUp {
-			d.model.leaving[s.Name] = true
-			d.leave[s.Name] = time.AfterFunc(sorryLeaves, func() { d.mailbox.put(sorryLeft{s.Name}) })
+			d.model.sorryLeaving[s.Name] = true
+			d.sorryTimers[s.Name] = time.AfterFunc(sorryLeaves, func() { d.mailbox.put(sorryLeft{s.Name}) })
 		}
-		if now == ServiceSorry && d.model.leaving[s.Name] {
-			d.leave[s.Name].Stop()
-			delete(d.model.leaving, s.Name)
+		if now == ServiceSorry && d.model.sorryLeaving[s.Name] {
+			d.sorryTimers[s.Name].Stop()
+			delete(d.model.sorryLeaving, s.Name)
 		}
 	}
 	d.state = states
@@ -289,9 +295,9 @@ func (d *Director) apply(ev event) {
 	case settledDown:
 		d.model.settled[ev.instance] = d.model.master[ev.instance]
 	case left:
-		delete(d.model.leavingMaster, ev.instance)
+		delete(d.model.leaving, ev.instance)
 	case sorryLeft:
-		delete(d.model.leaving, ev.service)
+		delete(d.model.sorryLeaving, ev.service)
 	case reloadRequested:
 		ev.done <- d.applyReload()
 	case viewRequested:
@@ -307,17 +313,17 @@ func (d *Director) applyRole(ev roleChanged) {
 		return
 	}
 	d.model.master[ev.instance] = ev.master
-	if t := d.settle[ev.instance]; t != nil {
+	if t := d.roleTimers[ev.instance]; t != nil {
 		t.Stop()
 	}
 	delete(d.model.settled, ev.instance)
-	delete(d.model.leavingMaster, ev.instance)
+	delete(d.model.leaving, ev.instance)
 	if ev.master {
-		d.settle[ev.instance] = time.AfterFunc(settleTime, func() { d.mailbox.put(settledDown{ev.instance}) })
+		d.roleTimers[ev.instance] = time.AfterFunc(settleTime, func() { d.mailbox.put(settledDown{ev.instance}) })
 		return
 	}
-	d.model.leavingMaster[ev.instance] = true
-	d.settle[ev.instance] = time.AfterFunc(d.leaveTime(ev.instance), func() { d.mailbox.put(left{ev.instance}) })
+	d.model.leaving[ev.instance] = true
+	d.roleTimers[ev.instance] = time.AfterFunc(d.leaveTime(ev.instance), func() { d.mailbox.put(left{ev.instance}) })
 }
 
 // leaveTime is how long after the end of its mastership a director may still

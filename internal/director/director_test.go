@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -343,6 +345,55 @@ func TestChangesAreLoggedOnce(t *testing.T) {
 		want := `msg="real server changed" service=web real_server=192.168.50.23 from=unknown to=down reason="connect: connection refused"`
 		if n := strings.Count(s.log.String(), want); n != 1 {
 			t.Errorf("the log has %d lines with %s, want 1:\n%s", n, want, s.log.String())
+		}
+	})
+}
+
+// TestServicesOfAnOlderConfigurationGo starts without any service over what a
+// killed daemon left.
+func TestServicesOfAnOlderConfigurationGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		state := filepath.Join(t.TempDir(), "services.json")
+		kernel := ipvstest.New()
+		start := func(config *configs.Config) (kill func()) {
+			d, err := New(config, Options{
+				Configure:    func([]configs.Instance) {},
+				OpenIPVS:     func() (ipvs.Kernel, error) { return kernel, nil },
+				OpenHandover: func() (Handover, error) { return &connections{}, nil },
+				StateFile:    state,
+				Log:          slog.New(slog.DiscardHandler),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				if err := d.Run(ctx); err != nil {
+					t.Error(err)
+				}
+			}()
+			time.Sleep(2 * time.Second)
+			return cancel
+		}
+		s := &scene{first: &realServer{}, second: &realServer{}}
+		left := s.newConfig()
+		kill := start(left)
+		table := kernel.Table()
+		memory, err := os.ReadFile(state)
+		if err != nil || len(table) != 1 {
+			t.Fatalf("the first daemon made %s and remembers: %v", table, err)
+		}
+		kill()
+		synctest.Wait()
+
+		// As if the first daemon had had no time to clean up.
+		kernel = ipvstest.New(table...)
+		if err := os.WriteFile(state, memory, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		defer start(&configs.Config{})()
+		if left := kernel.Table(); len(left) != 0 {
+			t.Errorf("the second daemon left %s", left)
 		}
 	})
 }

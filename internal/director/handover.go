@@ -70,7 +70,7 @@ func planHandover(m model) handover {
 		if h.syncInterface == "" {
 			h.syncInterface, h.syncID = syncOf(m.config, s.Instance)
 		}
-		if m.leavingMaster[s.Instance] {
+		if m.leaving[s.Instance] {
 			for _, key := range s.Listen {
 				h.leaving = append(h.leaving, ipvs.Service{Key: key, Persistence: s.Persistence})
 			}

@@ -28,16 +28,16 @@ type model struct {
 	// service's name and the VIP.
 	pages map[pageID]netip.AddrPort
 
-	// leaving names the services whose sorry server has just been relieved by
+	// sorryLeaving names the services whose sorry server has just been relieved by
 	// a real server. It stays in the table with weight 0 for a short time, so
 	// that the answers which are under way reach their clients.
-	leaving map[string]bool
+	sorryLeaving map[string]bool
 
 	// settled tells for each VRRP instance whether this director has been its
-	// master for so long that it knows all connections, and leavingMaster
+	// master for so long that it knows all connections, and leaving
 	// whether it is giving its addresses to another one.
-	settled       map[string]bool
-	leavingMaster map[string]bool
+	settled map[string]bool
+	leaving map[string]bool
 }
 
 // checkName names the check of one real server of one service. It is also how
@@ -95,7 +95,7 @@ func planDestinations(m model, s configs.Service, key ipvs.Key) []ipvs.Destinati
 		switch {
 		case stateOf(m, s) == ServiceSorry:
 			destinations = append(destinations, sorry)
-		case m.leaving[s.Name]:
+		case m.sorryLeaving[s.Name]:
 			sorry.Weight = 0
 			destinations = append(destinations, sorry)
 		}

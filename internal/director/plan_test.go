@@ -40,11 +40,11 @@ func web() configs.Service {
 // address.
 func modelOf(s configs.Service, verdicts map[string]health.State) model {
 	m := model{
-		config:   &configs.Config{Services: []configs.Service{s}},
-		master:   map[string]bool{},
-		verdicts: map[string]health.Verdict{},
-		pages:    map[pageID]netip.AddrPort{{s.Name, vip80.Address}: page},
-		leaving:  map[string]bool{},
+		config:       &configs.Config{Services: []configs.Service{s}},
+		master:       map[string]bool{},
+		verdicts:     map[string]health.Verdict{},
+		pages:        map[pageID]netip.AddrPort{{s.Name, vip80.Address}: page},
+		sorryLeaving: map[string]bool{},
 	}
 	for address, state := range verdicts {
 		m.verdicts[s.Name+" "+address] = health.Verdict{State: state}
@@ -114,7 +114,7 @@ func TestPlan(t *testing.T) {
 		{
 			name:  "a relieved sorry server stays with weight 0 for a while",
 			model: modelOf(web(), map[string]health.State{"192.168.50.22": up, "192.168.50.23": down}),
-			edit:  func(m *model) { m.leaving["web"] = true },
+			edit:  func(m *model) { m.sorryLeaving["web"] = true },
 			want: "192.168.50.22:80 nat 1, 192.168.50.23:80 nat 0, 192.168.50.100:40001 nat 0 | " +
 				"192.168.50.22:443 nat 1, 192.168.50.23:443 nat 0, 192.168.50.100:40001 nat 0",
 		},
