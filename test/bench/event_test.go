@@ -72,6 +72,7 @@ func (p *pair) observe(e event) observation {
 	p.owned(old)
 
 	capture := p.lan.Capture()
+	time.Sleep(p.interval) // an advertisement of the old master
 	pings := p.prober.Pings(lab.VIP, probesPerSecond)
 	// The events must not fall on always the same moment between two advertisements.
 	time.Sleep(steady + rand.N(p.interval))
