@@ -17,7 +17,7 @@ demo: deps
 test: deps
 	test -z "$$(gofmt -l .)"
 	$(GO) vet ./...
-	$(MAKE) race fuzz FUZZ=3s
+	$(MAKE) race fuzz FUZZ=6s
 	$(MAKE) kernel
 
 # What needs no IPVS, with the race detector.
