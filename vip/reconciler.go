@@ -163,7 +163,19 @@ func (r *Reconciler) set(d Desired) (generation uint64) {
 // all of it belongs to interfaces that do not exist (the error wraps ErrNoLink),
 // or else when ctx is done. Run goes on trying in either case.
 func (r *Reconciler) Apply(ctx context.Context, d Desired) error {
-	generation := r.set(d)
+	return r.await(ctx, r.set(d), d)
+}
+
+// Applied waits as Apply does, for what was last given to Set.
+func (r *Reconciler) Applied(ctx context.Context) error {
+	r.mu.Lock()
+	generation, d := r.generation, r.desired
+	r.mu.Unlock()
+	return r.await(ctx, generation, d)
+}
+
+// await waits until the wish of a generation, or a newer one, is reached.
+func (r *Reconciler) await(ctx context.Context, generation uint64, d Desired) error {
 	for {
 		r.mu.Lock()
 		out, changed := r.outcome, r.changed

@@ -177,7 +177,7 @@ func (e *Elector) configure(ctx context.Context, instances []configs.Instance) {
 
 	// All addresses have to be known before any instance may take or release
 	// its own: what is ours, but not known, is taken off.
-	e.addresses.Set(e.desired())
+	e.set()
 	e.lookAtLinks()
 	for _, m := range starting {
 		e.running.Go(m.run)
@@ -245,9 +245,11 @@ func (e *Elector) endAll() {
 	e.reading.Wait()
 }
 
-// desired is what the reconciler should bring about: the addresses of the
-// instances that hold theirs, out of all those that are configured.
-func (e *Elector) desired() vip.Desired {
+// set tells the reconciler what it should bring about: the addresses of the
+// instances that hold theirs, out of all those that are configured. It does so
+// under the lock, or of two instances that change in the same moment the one
+// might undo what the other has just asked for.
+func (e *Elector) set() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var d vip.Desired
@@ -258,7 +260,7 @@ func (e *Elector) desired() vip.Desired {
 			d.Held = append(d.Held, addresses...)
 		}
 	}
-	return d
+	e.addresses.Set(d)
 }
 
 // announceSoon announces addresses without waiting for the frames to be out.

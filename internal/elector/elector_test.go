@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -454,5 +455,32 @@ func TestTwoInstancesOnOneInterface(t *testing.T) {
 		if h.holds(vip100) || h.holds("192.168.50.101/24") {
 			t.Errorf("after the end:\n%s", h)
 		}
+	})
+}
+
+// TestInstancesThatTakeOverTogether has many instances become master in the same
+// moment: none may undo what another has just done.
+func TestInstancesThatTakeOverTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, vrrptest.NewSegment(1), "192.168.50.31")
+		var instances []configs.Instance
+		for n := range 60 {
+			i := web(100, fmt.Sprintf("192.168.50.%d/24", 100+n))
+			i.Name, i.VRID = fmt.Sprint("web", n), uint8(n+1)
+			instances = append(instances, i)
+		}
+		h.start(instances...)
+		wait(4 * time.Second)
+		for _, entry := range h.journal.take() {
+			if strings.HasPrefix(entry, "delete") {
+				t.Errorf("an address was taken off again: %s", entry)
+			}
+		}
+		for _, s := range h.elector.Status() {
+			if s.State != "master" || !s.Addresses[0].Held {
+				t.Errorf("%s is %s, held: %t", s.Name, s.State, s.Addresses[0].Held)
+			}
+		}
+		h.stop()
 	})
 }

@@ -40,23 +40,31 @@ func (m *member) end() {
 	m.cancel()
 }
 
-// hold notes whether the addresses are to be on the interface.
-func (m *member) hold(holding bool) []vip.Address {
+// hold says whether the addresses are to be on the interface, and waits until
+// they are so, or ctx is done.
+func (m *member) hold(ctx context.Context, holding bool) error {
+	m.elector.mu.Lock()
+	m.holding = holding
+	m.elector.mu.Unlock()
+	m.elector.set()
+	return m.elector.addresses.Applied(ctx)
+}
+
+// addresses are those of the present configuration.
+func (m *member) addresses() []vip.Address {
 	m.elector.mu.Lock()
 	defer m.elector.mu.Unlock()
-	m.holding = holding
 	return addressesOf(m.config)
 }
 
 // Take puts the addresses on the interface and announces them. It implements
 // vrrp.Holder.
 func (m *member) Take(ctx context.Context) error {
-	addresses := m.hold(true)
-	errTake := m.elector.addresses.Apply(ctx, m.elector.desired())
+	errTake := m.hold(ctx, true)
 	if errTake != nil {
 		errTake = fmt.Errorf("putting the addresses on %s: %w", m.link.name, errTake)
 	}
-	errAnnounce := m.elector.options.Announcer.Announce(ctx, addresses)
+	errAnnounce := m.elector.options.Announcer.Announce(ctx, m.addresses())
 	if errAnnounce != nil {
 		errAnnounce = fmt.Errorf("announcing the addresses on %s: %w", m.link.name, errAnnounce)
 	}
@@ -65,18 +73,12 @@ func (m *member) Take(ctx context.Context) error {
 
 // Announce announces the addresses again: somebody else has claimed them. It
 // implements vrrp.Holder.
-func (m *member) Announce() {
-	m.elector.mu.Lock()
-	addresses := addressesOf(m.config)
-	m.elector.mu.Unlock()
-	m.elector.announceSoon(addresses)
-}
+func (m *member) Announce() { m.elector.announceSoon(m.addresses()) }
 
 // Release takes the addresses off the interface. It implements vrrp.Holder.
 func (m *member) Release(ctx context.Context) error {
-	addresses := m.hold(false)
-	m.elector.options.Announcer.Withdraw(addresses)
-	if err := m.elector.addresses.Apply(ctx, m.elector.desired()); err != nil {
+	m.elector.options.Announcer.Withdraw(m.addresses())
+	if err := m.hold(ctx, false); err != nil {
 		return fmt.Errorf("taking the addresses off %s: %w", m.link.name, err)
 	}
 	return nil
