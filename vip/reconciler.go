@@ -63,6 +63,8 @@ type ApplyError struct {
 // Error returns the addresses and the reason in words.
 func (e *ApplyError) Error() string {
 	switch {
+	case len(e.Missing)+len(e.Remaining) == 0:
+		return fmt.Sprintf("addresses not looked at since: %v", e.Err)
 	case len(e.Missing) > 0 && len(e.Remaining) > 0:
 		return fmt.Sprintf("addresses not in place: %s; not removed: %s: %v", list(e.Missing), list(e.Remaining), e.Err)
 	case len(e.Remaining) > 0:
@@ -192,6 +194,9 @@ func (r *Reconciler) await(ctx context.Context, generation uint64, d Desired) er
 		case <-changed:
 		case <-ctx.Done():
 			e := ApplyError{Missing: slices.Clone(d.Held), Err: ctx.Err()}
+			if !seen && len(d.Held) == 0 {
+				e.Remaining = slices.Clone(d.Known)
+			}
 			if seen && out.err != nil {
 				e = *out.err
 				e.Err = fmt.Errorf("%w (%w)", out.err.Err, ctx.Err())
