@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -145,7 +146,7 @@ func (h *Host) address(s string) *netlink.Addr {
 // Addresses returns the addresses of an interface, without the link-local ones of IPv6.
 func (h *Host) Addresses(ifname string) []netip.Prefix {
 	h.lab.Helper()
-	list, err := h.nl.AddrList(h.link(ifname), netlink.FAMILY_ALL)
+	list, err := h.list(h.link(ifname))
 	if err != nil {
 		h.lab.Fatalf("host %s: addresses of %s: %v", h.Name, ifname, err)
 	}
@@ -160,10 +161,20 @@ func (h *Host) Addresses(ifname string) []netip.Prefix {
 	return all
 }
 
+// list lists addresses, again when they have changed meanwhile.
+func (h *Host) list(link netlink.Link) ([]netlink.Addr, error) {
+	for {
+		list, err := h.nl.AddrList(link, netlink.FAMILY_ALL)
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return list, err
+		}
+	}
+}
+
 // Has reports whether an address is on any interface of the host.
 func (h *Host) Has(address netip.Addr) bool {
 	h.lab.Helper()
-	list, err := h.nl.AddrList(nil, netlink.FAMILY_ALL)
+	list, err := h.list(nil)
 	if err != nil {
 		h.lab.Fatalf("host %s: addresses: %v", h.Name, err)
 	}

@@ -185,7 +185,8 @@ func TestPingsSeeAnOutage(t *testing.T) {
 				}
 				return
 			}
-			if longest < lasted-r.Late-20*time.Millisecond || longest > lasted+r.Late+250*time.Millisecond {
+			// The neighbours may have to find each other again, and a guest is slow.
+			if longest < lasted-r.Late-20*time.Millisecond || longest > lasted+r.Late+2*time.Second {
 				t.Errorf("an outage of %s was seen as %s", lasted, longest)
 			}
 		})
