@@ -322,7 +322,7 @@ func (m *Machine) handoverOverdue() []Action {
 	}
 	if !m.repeated {
 		m.repeated = true
-		return []Action{Send{priorityResign}, Arm{HandoverTimer, m.config.Interval}}
+		return []Action{Send{priorityResign}, Arm{HandoverTimer, max(m.config.Interval, minHandover)}}
 	}
 	m.holding = false
 	return []Action{Release{}, Done{}}

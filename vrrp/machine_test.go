@@ -402,6 +402,10 @@ func TestMachine(t *testing.T) {
 			name: "no successor after an interval", given: leaving, event: vrrp.Expired{Timer: vrrp.HandoverTimer},
 			want: []vrrp.Action{vrrp.Send{Priority: 0}, vrrp.Arm{Timer: vrrp.HandoverTimer, After: second}},
 		},
+		{
+			name: "no successor after an interval of 10 ms", config: quick, given: leaving, event: vrrp.Expired{Timer: vrrp.HandoverTimer},
+			want: []vrrp.Action{vrrp.Send{Priority: 0}, vrrp.Arm{Timer: vrrp.HandoverTimer, After: 500 * ms}},
+		},
 		{name: "no successor after two intervals", given: after(leaving, vrrp.Expired{Timer: vrrp.HandoverTimer}), event: vrrp.Expired{Timer: vrrp.HandoverTimer}, want: []vrrp.Action{vrrp.Release{}, vrrp.Done{}}},
 		{
 			name: "the successor is heard after the repeat", given: after(leaving, vrrp.Expired{Timer: vrrp.HandoverTimer}), event: heard(50, 9, second),

@@ -44,6 +44,9 @@ const (
 	// maxLinger bounds the time in which a former Master still answers for the addresses, for packets on the way
 	// to it and for successors that advertise first and put the addresses on later, as keepalived does.
 	maxLinger = 100 * time.Millisecond
+	// minHandover is how long a Master that shuts down waits at least after its second priority 0: at intervals of
+	// a few milliseconds the successor may be a busy machine that is late by many of them.
+	minHandover = 500 * time.Millisecond
 	// replyPause lies between two answers to routers that lose against this Master: ten a second.
 	replyPause = 100 * time.Millisecond
 )

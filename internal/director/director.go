@@ -328,10 +328,10 @@ func (d *Director) applyRole(ev roleChanged) {
 
 // leaveTime is how long after the end of its mastership a director may still
 // have the addresses of an instance and so make connections that its successor
-// has to be told of: two advertisement intervals and the time that the
-// addresses linger, see package vrrp.
+// has to be told of: two advertisement intervals, the second of half a second
+// at least, and the time that the addresses linger, see package vrrp.
 func (d *Director) leaveTime(instance string) time.Duration {
-	const linger = 500 * time.Millisecond
+	const linger = time.Second
 	for _, i := range d.model.config.Instances {
 		if i.Name == instance {
 			return 2*i.AdvertInterval + linger
