@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,19 +20,28 @@ import (
 // releaseTimeout bounds how long the kernel may take to give everything up.
 const releaseTimeout = 10 * time.Second
 
+// crashes are the results of a service after which systemd starts it again, see
+// SERVICE_RESULT in systemd.exec(5) and Restart= in the unit.
+var crashes = []string{"signal", "core-dump", "exit-code", "watchdog", "oom-kill"}
+
 func releaseCommand() *cobra.Command {
 	var runtime *string
+	var systemd *bool
 	cmd := &cobra.Command{
 		Use:   "release",
 		Short: "Take out of the kernel what a killed daemon left",
 		Long: `Take the addresses and the IPVS services out of the kernel that a killed
-daemon left there. It is what the systemd unit runs after the daemon has ended;
+daemon left there. It is what the systemd units run after the daemon has ended;
 after a proper end it finds nothing to do. It refuses to work while lvsd runs.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLogger(os.Stderr, "auto", "info")
 			if err != nil {
 				return err
+			}
+			if result := os.Getenv("SERVICE_RESULT"); *systemd && slices.Contains(crashes, result) {
+				log.Info("nothing is released: the daemon is about to be started again", "result", result)
+				return nil
 			}
 			if c, err := net.Dial("unix", socketPath(*runtime)); err == nil {
 				c.Close()
@@ -46,6 +56,7 @@ after a proper end it finds nothing to do. It refuses to work while lvsd runs.`,
 		},
 	}
 	runtime = addRuntimeFlag(cmd)
+	systemd = cmd.Flags().Bool("systemd", false, "run by ExecStopPost=: release nothing after a crash, for the daemon is started again")
 	return cmd
 }
 

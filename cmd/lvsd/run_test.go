@@ -79,6 +79,30 @@ func TestRunWithAddressesAlone(t *testing.T) {
 	}
 }
 
+// TestReleaseWaitsForADaemonThatComesBack looks at what the unit's ExecStopPost
+// does after different ends.
+func TestReleaseWaitsForADaemonThatComesBack(t *testing.T) {
+	const notice = "the daemon is about to be started again"
+	for _, tt := range []struct {
+		result string
+		args   []string
+		waits  bool
+	}{
+		{"signal", []string{"--systemd"}, true},
+		{"exit-code", []string{"--systemd"}, true},
+		{"success", []string{"--systemd"}, false},
+		{"timeout", []string{"--systemd"}, false},
+		{"signal", nil, false},
+	} {
+		cmd := exec.Command(os.Args[0], append([]string{"release", "--runtime-dir", t.TempDir()}, tt.args...)...)
+		cmd.Env = append(os.Environ(), asProgram+"=1", "SERVICE_RESULT="+tt.result)
+		out, err := cmd.CombinedOutput()
+		if err != nil || strings.Contains(string(out), notice) != tt.waits {
+			t.Errorf("result %s, arguments %q: %v, output %q", tt.result, tt.args, err, out)
+		}
+	}
+}
+
 // TestRunWithAServiceNeedsIPVS can only be shown on a kernel that has none.
 func TestRunWithAServiceNeedsIPVS(t *testing.T) {
 	if exec.Command("modprobe", "-n", "ip_vs").Run() == nil {

@@ -57,7 +57,7 @@ type Elector struct {
 	addresses *vip.Reconciler
 
 	wanted  chan []configs.Instance // one slot, the latest wins
-	ended   chan struct{}           // has a token when a member has ended
+	ended   chan struct{}           // has a token when a member has ended that was told to
 	running sync.WaitGroup          // the members
 	reading sync.WaitGroup          // the links
 
@@ -209,7 +209,6 @@ func (e *Elector) remove(m *member) {
 	delete(e.members, routerOf(m.config))
 	e.mu.Unlock()
 	e.closeLink(m.link)
-	signal(e.ended)
 }
 
 // signal puts a token into a channel of one slot, if there is none.

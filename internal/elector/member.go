@@ -26,12 +26,16 @@ type member struct {
 
 var _ vrrp.Holder = &member{}
 
-// run runs the instance until it has ended.
+// run runs the instance until it has ended. One that could not even start is
+// gone until the next reload.
 func (m *member) run() {
-	defer m.elector.remove(m)
-	if err := m.instance.Run(m.ctx); err != nil {
-		m.elector.log.Error("running an instance", "error", err)
+	err := m.instance.Run(m.ctx)
+	m.elector.remove(m)
+	if err != nil {
+		m.elector.log.Error("an instance has ended", "error", err)
+		return
 	}
+	signal(m.elector.ended)
 }
 
 // end makes the instance hand over and end. The caller holds elector.mu.
