@@ -19,7 +19,7 @@ const (
 
 	// A virtual machine without hardware support is slow at times: what takes
 	// longer than promised by less than this counts as kept.
-	slack = time.Second
+	slack = 1500 * time.Millisecond
 )
 
 // What configs/nat.toml, which the directors run, comes to.

@@ -91,7 +91,7 @@ func TestWeightedNAT(t *testing.T) {
 
 	// The rest happens under load. Each stretch is looked at from when lvsd
 	// must have noticed, to just before the next event.
-	const noticed = 2*time.Second + 3*200*time.Millisecond + time.Second // the last second for a slow machine
+	const noticed = 2*time.Second + 3*200*time.Millisecond + slack
 	const stretch = noticed + 2*time.Second
 	load := w.Client.Load(url, 15, lab.LoadOptions{})
 	event := func(name string, do func(), good func(lab.Result) bool) {

@@ -19,6 +19,9 @@ func TestMain(m *testing.M) { lab.Main(m) }
 // what should happen soon.
 const patience = 30 * time.Second
 
+// slack is how much longer than promised something may take on such a machine.
+const slack = 2 * time.Second
+
 // status is what these tests read of "lvsd status -o json".
 type status struct {
 	PID       int        `json:"pid"`
