@@ -21,6 +21,10 @@ import (
 // servicePersistent is IP_VS_SVC_F_PERSISTENT of linux/ip_vs.h.
 const servicePersistent = 0x1
 
+// checkMark is the upper half of the firewall mark that schedulers are tried
+// with: "lv".
+const checkMark = 0x6c760000
+
 // modprobeTimeout bounds a modprobe, so that one that hangs holds up nothing for
 // longer.
 const modprobeTimeout = 5 * time.Second
@@ -149,22 +153,55 @@ func (l *Linux) withScheduler(s Service, call func(*moby.Service) error) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	err := call(writeService(s))
+	return l.callScheduler(writeService(s), call)
+}
+
+func (l *Linux) callScheduler(s *moby.Service, call func(*moby.Service) error) error {
+	err := call(s)
 	if !errors.Is(err, syscall.ENOENT) {
 		return explain(err)
 	}
 	// The kernel has asked for the module itself, but may have been set up not to.
-	module := "ip_vs_" + s.Scheduler
-	if !l.tried[s.Scheduler] {
-		l.tried[s.Scheduler] = true
+	module := "ip_vs_" + s.SchedName
+	if !l.tried[s.SchedName] {
+		l.tried[s.SchedName] = true
 		if modprobe(module) == nil {
-			err = call(writeService(s))
+			err = call(s)
 		}
 	}
 	if errors.Is(err, syscall.ENOENT) {
-		return fmt.Errorf("scheduler %s: %w: its module %s is not there", s.Scheduler, ErrNoScheduler, module)
+		return fmt.Errorf("scheduler %s: %w: its module %s is not there", s.SchedName, ErrNoScheduler, module)
 	}
 	return explain(err)
+}
+
+// CheckSchedulers looks whether the kernel has the schedulers. The only way to
+// know is to make a service with each: one of a firewall mark that no packet has,
+// which is gone again at once. The error is that of Open, or joins one that is
+// ErrNoScheduler and names the module for each that is missing.
+func CheckSchedulers(names []string) error {
+	l, err := Open()
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	var errs []error
+	for _, name := range names {
+		s := &moby.Service{
+			AddressFamily: syscall.AF_INET,
+			FWMark:        checkMark | uint32(os.Getpid())&0xffff,
+			SchedName:     name,
+			Netmask:       0xffffffff,
+		}
+		if err := l.callScheduler(s, l.handle.NewService); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if err := l.handle.DelService(s); err != nil {
+			errs = append(errs, fmt.Errorf("removing the service that scheduler %s was tried with: %w", name, explain(err)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // DeleteService removes a service with its destinations. It returns an error that

@@ -87,8 +87,11 @@ func runDaemon(ctx context.Context, path, name, runtime string, log *slog.Logger
 		Configure:    electing.Configure,
 		OpenIPVS:     func() (ipvs.Kernel, error) { return ipvs.Open() },
 		OpenHandover: func() (director.Handover, error) { return ipvs.OpenHandover() },
-		StateFile:    serviceState(runtime),
-		Log:          log,
+
+		CheckSchedulers: ipvs.CheckSchedulers,
+
+		StateFile: serviceState(runtime),
+		Log:       log,
 	})
 	if err != nil {
 		return err

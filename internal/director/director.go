@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +39,9 @@ type Options struct {
 	// OpenIPVS opens the kernel's table. It is called when the first
 	// configuration with a service comes.
 	OpenIPVS func() (ipvs.Kernel, error)
+
+	// CheckSchedulers tells which of the schedulers the kernel lacks.
+	CheckSchedulers func([]string) error
 
 	// OpenHandover opens what the kernel does for connections that outlive a
 	// change of master. It is called after OpenIPVS.
@@ -91,11 +95,25 @@ func New(config *configs.Config, o Options) (*Director, error) {
 		reload:      ConfigStatus{File: config.Path, LoadedAt: time.Now()},
 	}
 	d.monitor = health.NewMonitor(func(r health.Report) { d.mailbox.put(reported{r}) }, o.Log)
-	if err := d.openTable(config); err != nil {
+	if err := d.prepare(config); err != nil {
 		return nil, err
 	}
 	d.model.config = config
 	return d, nil
+}
+
+// prepare sees to it that the kernel can do what the configuration wants.
+func (d *Director) prepare(config *configs.Config) error {
+	schedulers := make(map[string]bool)
+	for _, s := range config.Services {
+		schedulers[s.Scheduler] = true
+	}
+	if len(schedulers) > 0 {
+		if err := d.options.CheckSchedulers(slices.Sorted(maps.Keys(schedulers))); err != nil {
+			return err
+		}
+	}
+	return d.openTable(config)
 }
 
 // openTable opens the kernel's IPVS table if it is not open and either the
@@ -369,7 +387,7 @@ func (d *Director) find(check string) (service, server string) {
 func (d *Director) applyReload() error {
 	config, err := d.options.Load()
 	if err == nil {
-		err = d.openTable(config)
+		err = d.prepare(config)
 	}
 	if err != nil {
 		d.reload.Error = err.Error()

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -52,6 +53,7 @@ type scene struct {
 	director *Director
 
 	connections *connections
+	lacking     string // a scheduler that the kernel does not have
 	load        func() (*configs.Config, error)
 	handed      [][]configs.Instance // what the elector was given
 
@@ -63,6 +65,30 @@ func (s *scene) Write(b []byte) (int, error) {
 	s.logMu.Lock()
 	defer s.logMu.Unlock()
 	return s.log.Write(b)
+}
+
+// lacks is what the kernel says about schedulers.
+func (s *scene) lacks(names []string) error {
+	if slices.Contains(names, s.lacking) {
+		return fmt.Errorf("scheduler %s: %w", s.lacking, ipvs.ErrNoScheduler)
+	}
+	return nil
+}
+
+func TestReloadWithASchedulerThatTheKernelLacksIsRefused(t *testing.T) {
+	play(t, ipvstest.New(), func(s *scene) {
+		s.wait(2 * time.Second)
+		s.lacking = "twos"
+		s.config = s.newConfig()
+		s.config.Services[0].Scheduler = "twos"
+		if err := s.director.Reload(s.t.Context()); !errors.Is(err, ipvs.ErrNoScheduler) {
+			s.t.Errorf("Reload returned %v", err)
+		}
+		s.wait(time.Second)
+		if table := s.kernel.Table(); table[0].Scheduler != "wrr" {
+			s.t.Errorf("the scheduler became %s", table[0].Scheduler)
+		}
+	})
 }
 
 // config has one service on one port, with an external sorry server: a page
@@ -88,6 +114,8 @@ func play(t *testing.T, kernel *ipvstest.Kernel, test func(s *scene)) {
 			OpenIPVS:  func() (ipvs.Kernel, error) { return kernel, nil },
 
 			OpenHandover: func() (Handover, error) { return s.connections, nil },
+
+			CheckSchedulers: func(names []string) error { return s.lacks(names) },
 
 			Log: slog.New(slog.NewTextHandler(s, nil)),
 		})
@@ -362,6 +390,8 @@ func TestServicesOfAnOlderConfigurationGo(t *testing.T) {
 				OpenHandover: func() (Handover, error) { return &connections{}, nil },
 				StateFile:    state,
 				Log:          slog.New(slog.DiscardHandler),
+
+				CheckSchedulers: func([]string) error { return nil },
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -401,8 +431,8 @@ func TestServicesOfAnOlderConfigurationGo(t *testing.T) {
 func TestNewSaysWhatIPVSLacks(t *testing.T) {
 	s := &scene{first: &realServer{}, second: &realServer{}}
 	_, err := New(s.newConfig(), Options{
-		OpenIPVS: func() (ipvs.Kernel, error) { return nil, ipvs.ErrNoIPVS },
-		Log:      slog.New(slog.DiscardHandler),
+		CheckSchedulers: func([]string) error { return ipvs.ErrNoIPVS },
+		Log:             slog.New(slog.DiscardHandler),
 	})
 	if !errors.Is(err, ipvs.ErrNoIPVS) {
 		t.Errorf("New returned %v, want %v", err, ipvs.ErrNoIPVS)

@@ -242,6 +242,23 @@ func TestKernelHasTheSchedulers(t *testing.T) {
 	}
 }
 
+func TestCheckSchedulersLeavesNothing(t *testing.T) {
+	k := open(t)
+	if err := ipvs.CheckSchedulers([]string{"rr", "mh", "wlc"}); err != nil {
+		t.Error(err)
+	}
+	err := ipvs.CheckSchedulers([]string{"rr", "twos"})
+	if !errors.Is(err, ipvs.ErrNoScheduler) || !strings.Contains(err.Error(), "ip_vs_twos") {
+		t.Errorf("twos, which Debian does not build: %v", err)
+	}
+	if err := k.AddService(service(web, "rr")); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(ipvs.Table{service(web, "rr")}.String(), printed(t)); diff != "" {
+		t.Errorf("table (-want +ipvsadm):\n%s", diff)
+	}
+}
+
 func TestKernelSaysThatOurPictureIsStale(t *testing.T) {
 	k := open(t)
 	d := destination("192.168.50.22:80", ipvs.NAT, 1)

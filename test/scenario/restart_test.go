@@ -319,3 +319,17 @@ func copyOfLVSD(t *testing.T) string {
 	}
 	return other
 }
+
+// TestAMissingSchedulerIsNamed starts a director with a scheduler that Debian's
+// kernel is not built with.
+func TestAMissingSchedulerIsNamed(t *testing.T) {
+	l := lab.New(t)
+	d := l.Host("lvs-01").Director("lvs-01", l.ConfigFile("nat.toml"))
+	d.Edit(`scheduler = "rr"`, `scheduler = "twos"`)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := d.Lvsd(ctx, "run", "--config", d.Config, "--name", d.Name, "--runtime-dir", d.RuntimeDir())
+	if err == nil || !strings.Contains(err.Error(), "scheduler twos") || !strings.Contains(err.Error(), "its module ip_vs_twos is not there") {
+		t.Errorf("lvsd run: %v", err)
+	}
+}
