@@ -326,6 +326,7 @@ func TestAMissingSchedulerIsNamed(t *testing.T) {
 	l := lab.New(t)
 	d := l.Host("lvs-01").Director("lvs-01", l.ConfigFile("nat.toml"))
 	d.Edit(`scheduler = "rr"`, `scheduler = "twos"`)
+	d.Use(copyOfLVSD(t))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err := d.Lvsd(ctx, "run", "--config", d.Config, "--name", d.Name, "--runtime-dir", d.RuntimeDir())
