@@ -271,7 +271,7 @@ func TestStartRemovesAddressesOfAnOlderConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, vrrptest.NewSegment(1), "192.168.50.31")
 		// What a daemon remembers that was killed while it held three.
-		var remembered = `{"addresses":[{"interface":"eth2","prefix":"192.168.50.100/24"},{"interface":"eth2","prefix":"192.168.50.77/24"}]}`
+		remembered := `{"addresses":[{"interface":"eth2","prefix":"192.168.50.100/24"},{"interface":"eth2","prefix":"192.168.50.77/24"}]}`
 		if err := os.WriteFile(h.state, []byte(remembered), 0o644); err != nil {
 			t.Fatal(err)
 		}
