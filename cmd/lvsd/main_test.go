@@ -75,3 +75,24 @@ func TestCommandLine(t *testing.T) {
 		})
 	}
 }
+
+// TestTheConfigurationOfTheReadmeIsGood checks what a new user copies first.
+func TestTheConfigurationOfTheReadmeIsGood(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "```toml\n")
+	text, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("README.md has no configuration")
+	}
+	file := write(t, text)
+	if err := os.WriteFile(filepath.Join(filepath.Dir(file), "sorry.html"), []byte("back soon"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if code := run([]string{"check", file}, &stdout, &stderr); code != 0 {
+		t.Errorf("lvsd check: %s", stderr.String())
+	}
+}
