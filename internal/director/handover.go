@@ -142,20 +142,21 @@ func (k *keeper) run(ctx context.Context) {
 		case <-again:
 		}
 		again = nil
-		if len(now.leaving) > 0 {
-			k.tell(ctx, now, told)
-			again = time.After(tellPause)
-		} else {
-			clear(told)
-		}
 		reached, err := k.apply(now, done)
 		done = &reached
 		if err != nil && !complained {
 			k.complain("preparing a hand-over", err)
 		}
 		complained = err != nil
-		if err != nil && again == nil {
+		switch {
+		case len(now.leaving) > 0:
+			k.tell(ctx, now, told)
+			again = time.After(tellPause)
+		case err != nil:
 			again = time.After(handoverRetry)
+		}
+		if len(now.leaving) == 0 {
+			clear(told)
 		}
 	}
 }

@@ -155,7 +155,7 @@ func TestTheSuccessorIsToldOfEachConnectionOnce(t *testing.T) {
 		s.connections.take()
 		s.director.SetMaster("outer", false)
 		s.wait(time.Millisecond)
-		s.expectCalls(`send "eth2" 51: 192.168.20.17:1002 ESTABLISHED, 192.168.20.17:1001 FIN_WAIT`, guarded)
+		s.expectCalls(guarded, `send "eth2" 51: 192.168.20.17:1002 ESTABLISHED, 192.168.20.17:1001 FIN_WAIT`)
 		s.wait(10 * tellPause)
 		s.expectCalls()
 		s.connections.know(connection("192.168.20.17:1002", "FIN_WAIT"), connection("192.168.20.17:1005", "SYN_RECV"))

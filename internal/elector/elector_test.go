@@ -238,6 +238,33 @@ func TestHandOver(t *testing.T) {
 	})
 }
 
+// TestAYieldingMasterAnnouncesNoMore is preempted just before its second burst
+// of announcements is due, while its addresses linger.
+func TestAYieldingMasterAnnouncesNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		segment := vrrptest.NewSegment(1)
+		b := newHost(t, segment, "192.168.50.32")
+		b.start(web(100, vip100))
+		wait(3*time.Second + 609*time.Millisecond + time.Millisecond) // master from now on
+		b.wire.Frames()
+		wait(5*time.Second - 50*time.Millisecond)
+		a := newHost(t, segment, "192.168.50.31")
+		advertisement, err := vrrp.Advertisement{
+			VRID: 51, Priority: 150, Interval: time.Second, Addresses: []netip.Addr{netip.MustParseAddr("192.168.50.100")},
+		}.Marshal(a.address, netip.MustParseAddr("224.0.0.18"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.wire.Frames()
+		segment.Inject(vrrp.Packet{Source: a.address, Destination: netip.MustParseAddr("224.0.0.18"), TTL: 255, Payload: advertisement})
+		wait(90 * time.Millisecond) // the second burst would have begun by now
+		if frames := b.wire.Frames(); !b.holds(vip100) || len(frames) != 0 {
+			t.Errorf("holding: %t, announced: %v; want the address held and nothing announced", b.holds(vip100), frames)
+		}
+		b.stop()
+	})
+}
+
 func TestStartAfterAKillGoesOnAsMaster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, vrrptest.NewSegment(1), "192.168.50.31")

@@ -81,7 +81,6 @@ func (m *member) Announce() { m.elector.announceSoon(m.addresses()) }
 
 // Release takes the addresses off the interface. It implements vrrp.Holder.
 func (m *member) Release(ctx context.Context) error {
-	m.elector.options.Announcer.Withdraw(m.addresses())
 	if err := m.hold(ctx, false); err != nil {
 		return fmt.Errorf("taking the addresses off %s: %w", m.link.name, err)
 	}
@@ -89,6 +88,11 @@ func (m *member) Release(ctx context.Context) error {
 }
 
 func (m *member) onTransition(t vrrp.Transition) {
+	if t.To != vrrp.Master {
+		// The addresses may stay for a while, but from now on they are another
+		// one's: to announce them again would draw traffic back.
+		m.elector.options.Announcer.Withdraw(m.addresses())
+	}
 	m.elector.mu.Lock()
 	name := m.config.Name
 	m.elector.mu.Unlock()
