@@ -100,7 +100,7 @@ func (s *stage) open() {
 	s.show(time.Now())
 	s.start = time.Now()
 	s.shown = s.start
-	s.load = s.w.Client.Load("https://"+lab.SiteName+"/", perSecond, lab.LoadOptions{Timeout: time.Second})
+	s.load = s.w.Client.Load("https://"+lab.SiteName+"/", perSecond, lab.LoadOptions{Connect: 900 * time.Millisecond, Timeout: 5 * time.Second})
 	fmt.Println("\n  time   master  node1 node2 sorry  lost")
 }
 
@@ -226,6 +226,12 @@ func (s *stage) summary() bool {
 		}
 		kept = kept && verdict == "kept"
 		fmt.Printf("%-22s %-24s %13d %13s %10s  %s\n", a.name, a.promise, len(gone), seconds(after), seconds(a.bound), verdict)
+		if verdict == "kept" {
+			continue
+		}
+		for _, r := range gone {
+			fmt.Printf("  %4.1f s after, for %.1f s: %v\n", r.Sent.Sub(a.at).Seconds(), r.Latency.Seconds(), r.Err)
+		}
 	}
 	total := len(results)
 	fmt.Printf("\n%d requests, %d lost.\n", total, len(results.Lost()))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,7 +15,13 @@ import (
 // LoadOptions change how a load makes its requests. The zero value is fine.
 type LoadOptions struct {
 	Timeout time.Duration // for a whole request, 3 s if zero
-	Host    string        // the Host header and the TLS server name, the URL's host if empty
+
+	// Connect is how long the kernels may take for the connection, without a limit of its own if zero. Less than a
+	// second counts a lost packet as a loss, before TCP sends again, and does not mistake a busy machine for one: an
+	// answer takes processes, a connection does not.
+	Connect time.Duration
+
+	Host string // the Host header and the TLS server name, the URL's host if empty
 
 	// Once makes a redirect a result of its own instead of following it.
 	Once bool
@@ -45,8 +52,16 @@ func (h *Host) Load(url string, perSecond float64, o LoadOptions) *Load {
 	if o.Timeout > 0 {
 		client.Timeout = o.Timeout
 	}
+	transport := client.Transport.(*http.Transport)
+	if o.Connect > 0 {
+		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, o.Connect)
+			defer cancel()
+			return h.Dial(ctx, network, address)
+		}
+	}
 	if o.Host != "" {
-		client.Transport.(*http.Transport).TLSClientConfig.ServerName = o.Host
+		transport.TLSClientConfig.ServerName = o.Host
 	}
 	if o.Once {
 		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

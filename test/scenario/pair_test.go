@@ -75,6 +75,32 @@ func TestThePairHasOneOwner(t *testing.T) {
 	}
 }
 
+// TestALostDirectorCostsOneOutage cuts the power of the master under load, and
+// lets it come back: nothing is lost but what the backup needed to notice.
+func TestALostDirectorCostsOneOutage(t *testing.T) {
+	w := lab.New(t).NAT()
+	run(t, w.Lab, w.LVS01, w.LVS02)
+	load := w.Client.Load("http://"+lab.SiteName+"/", 20, lab.LoadOptions{Once: true, Connect: 900 * time.Millisecond, Timeout: 20 * time.Second})
+	time.Sleep(time.Second)
+	w.LVS01.Kill()
+	w.LVS01.Host.Cable("eth2").Cut()
+	w.Eventually(patience, "lvs-02 master", func() bool { return isMaster(t, w.LVS02) })
+	time.Sleep(7 * time.Second)                       // the second round of announcements, too
+	w.LVS01.Host.DeleteAddress("eth2", lab.VIP+"/24") // nothing outlives a loss of power
+	w.LVS01.Host.Cable("eth2").Restore()
+	w.LVS01.Start()
+	w.Eventually(patience, "lvs-01 master again", func() bool { return isMaster(t, w.LVS01) })
+	time.Sleep(7 * time.Second)
+	outages := load.Stop().Outages()
+	if len(outages) != 1 {
+		t.Fatalf("%d outages, want one: %v", len(outages), outages)
+	}
+	// Three advertisement intervals, the skew time of priority 100, and the second in which a connection may come.
+	if got, limit := outages[0].Duration(), 3610*time.Millisecond+time.Second+slack; got > limit {
+		t.Errorf("the service was away for %v, want at most %v", got, limit)
+	}
+}
+
 // TestReplacingBothBinaries upgrades one director while the other serves, then
 // the other, under load.
 func TestReplacingBothBinaries(t *testing.T) {
