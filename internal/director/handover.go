@@ -35,6 +35,10 @@ type Handover interface {
 	// an interface with an id; an empty interface ends that.
 	Sync(ifname string, id uint8) error
 
+	// Expire makes the kernel forget connections whose real server has left the
+	// table, or leaves that as it was, see ipvs.Handover.Expire.
+	Expire(on bool) error
+
 	// Connections lists the connections that the kernel knows.
 	Connections(ctx context.Context) ([]ipvs.Connection, error)
 
@@ -51,6 +55,8 @@ type handover struct {
 	syncInterface string
 	syncID        uint8
 
+	expire bool // connections whose real server has left the table
+
 	// leaving holds the services whose VIPs this director is giving up, without
 	// their destinations: the successor is told of their connections.
 	leaving ipvs.Table
@@ -62,7 +68,7 @@ type handover struct {
 // A service is guarded while this director is not its master, and for a while
 // after it has become so: a takeover then waits for nothing.
 func planHandover(m model) handover {
-	var h handover
+	h := handover{expire: len(m.config.Services) > 0}
 	for _, s := range m.config.Services {
 		if s.Instance == "" {
 			continue
@@ -192,6 +198,12 @@ func (k *keeper) apply(now handover, before *handover) (reached handover, err er
 			return reached, err
 		}
 		reached.syncInterface, reached.syncID = now.syncInterface, now.syncID
+	}
+	if now.expire != reached.expire {
+		if err := k.kernel.Expire(now.expire); err != nil {
+			return reached, err
+		}
+		reached.expire = now.expire
 	}
 	return reached, nil
 }

@@ -39,6 +39,8 @@ func (c *connections) Guard(services []ipvs.Key, realServers []netip.AddrPort) e
 
 func (c *connections) Sync(ifname string, id uint8) error { return c.note("sync %q %d", ifname, id) }
 
+func (c *connections) Expire(on bool) error { return c.note("expire %t", on) }
+
 func (c *connections) Connections(context.Context) ([]ipvs.Connection, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,7 +103,7 @@ func (s *scene) expectCalls(want ...string) {
 func TestUnknownConnectionsAreGuardedUntilAWhileAfterTheTakeover(t *testing.T) {
 	play(t, ipvstest.New(), func(s *scene) {
 		s.wait(time.Second)
-		s.expectCalls(unguarded) // what a killed daemon may have left is taken away
+		s.expectCalls(unguarded, "expire true") // what a killed daemon may have left is taken away
 		s.withInstance()
 		s.expectCalls(guarded, `sync "eth2" 51`)
 		s.director.SetMaster("outer", true)
@@ -204,7 +206,7 @@ func TestTheEndTellsOfTheLastConnections(t *testing.T) {
 		s.connections.know(connection("192.168.20.17:1001", "SYN_RECV"))
 		s2 = s
 	})
-	want := []string{`send "eth2" 51: 192.168.20.17:1001 SYN_RECV`, unguarded, `sync "" 0`}
+	want := []string{`send "eth2" 51: 192.168.20.17:1001 SYN_RECV`, unguarded, `sync "" 0`, "expire false"}
 	if diff := cmp.Diff(want, s2.connections.take()); diff != "" {
 		t.Errorf("calls at the end (-want +got):\n%s", diff)
 	}
@@ -217,7 +219,7 @@ func TestTheEndUndoesWhatWasDoneForConnections(t *testing.T) {
 		s.connections.take()
 		s2 = s
 	})
-	if diff := cmp.Diff([]string{unguarded, `sync "" 0`}, s2.connections.take()); diff != "" {
+	if diff := cmp.Diff([]string{unguarded, `sync "" 0`, "expire false"}, s2.connections.take()); diff != "" {
 		t.Errorf("calls at the end (-want +got):\n%s", diff)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"maps"
 	"net"
@@ -90,13 +91,32 @@ func (p *pages) close() {
 // pageServer answers every request with the sorry page and status 503, in
 // plain HTTP and, where a certificate is configured, in HTTPS on the same port.
 type pageServer struct {
-	address netip.AddrPort
-	page    atomic.Pointer[configs.Sorry]
-	http    *http.Server
+	address  netip.AddrPort
+	listener net.Listener
+	page     atomic.Pointer[configs.Sorry]
+	http     *http.Server
 }
 
-// servePage listens on the VIP, on a port that the kernel chooses. The VIP need
-// not be on this director: the listener is there before the address comes.
+// Ports of the sorry page lie above those that Linux gives to clients.
+const (
+	firstPagePort = 61000
+	pagePorts     = 65536 - firstPagePort
+	pagePortTries = 32
+)
+
+// pagePort is where the sorry page of a service is tried for the first time, for
+// the second, and so on. It follows from the name of the service: all directors
+// have it on the same port, also after a restart, and so each knows the
+// destination of the connections to the page that another one tells it of.
+func pagePort(service string, try int) uint16 {
+	h := fnv.New32a()
+	h.Write([]byte(service)) //nolint:errcheck // never fails
+	return uint16(firstPagePort + (int(h.Sum32()%pagePorts)+try)%pagePorts)
+}
+
+// servePage listens on the VIP, on the page's port or one of the next ones that
+// are free. The VIP need not be on this director: the listener is there before
+// the address comes.
 func servePage(id pageID, log *slog.Logger) (*pageServer, error) {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
@@ -108,12 +128,18 @@ func servePage(id pageID, log *slog.Logger) (*pageServer, error) {
 		}
 		return err
 	}}
-	listener, err := config.Listen(context.Background(), "tcp", netip.AddrPortFrom(id.vip, 0).String())
-	if err != nil {
-		return nil, err
+	s := &pageServer{}
+	for try := range pagePortTries {
+		s.address = netip.AddrPortFrom(id.vip, pagePort(id.service, try))
+		var err error
+		s.listener, err = config.Listen(context.Background(), "tcp", s.address.String())
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) || try == pagePortTries-1 {
+			return nil, err
+		}
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	s := &pageServer{address: netip.AddrPortFrom(id.vip, uint16(port))}
 	s.http = &http.Server{
 		Handler:        s,
 		ReadTimeout:    pageTimeout,
@@ -124,11 +150,14 @@ func servePage(id pageID, log *slog.Logger) (*pageServer, error) {
 	// A client that kept its connection would go on reading the sorry page
 	// after the real servers are back.
 	s.http.SetKeepAlivesEnabled(false)
-	go s.http.Serve(&pageListener{netutil.LimitListener(listener, pageConnections), s}) //nolint:errcheck // ends with ErrServerClosed
+	go s.http.Serve(&pageListener{netutil.LimitListener(s.listener, pageConnections), s}) //nolint:errcheck // ends with ErrServerClosed
 	return s, nil
 }
 
-func (s *pageServer) close() { s.http.Close() }
+func (s *pageServer) close() {
+	s.listener.Close() // Server.Close does not know it before Serve has begun
+	s.http.Close()
+}
 
 // ServeHTTP answers any request with the page.
 func (s *pageServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -48,6 +48,20 @@ func serveTestPage(t *testing.T, p *pages, sorry *configs.Sorry) netip.AddrPort 
 	return at[pageID{"web", vip}]
 }
 
+// TestSorryPageKeepsItsPort: other directors know connections to it by its port.
+func TestSorryPageKeepsItsPort(t *testing.T) {
+	sorry := &configs.Sorry{Page: []byte("back soon")}
+	p := newPages(t)
+	first := serveTestPage(t, p, sorry)
+	p.close()
+	if again := serveTestPage(t, newPages(t), sorry); again != first {
+		t.Errorf("served at %s, after a restart at %s", first, again)
+	}
+	if second := serveTestPage(t, newPages(t), sorry); second != netip.AddrPortFrom(first.Addr(), pagePort("web", 1)) {
+		t.Errorf("while %s is taken: served at %s, want the next port", first, second)
+	}
+}
+
 func newPages(t *testing.T) *pages {
 	p := &pages{log: slog.New(slog.DiscardHandler), servers: make(map[pageID]*pageServer)}
 	t.Cleanup(p.close)
