@@ -89,6 +89,7 @@ func TestGoldenPackets(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := vrrp.Advertisement{
+				Version: vrrp.Version3, Checksum: a.Checksum,
 				VRID: v.VRID, Priority: v.Priority, Addresses: v.Addresses,
 				Interval: time.Duration(v.Centiseconds) * 10 * time.Millisecond,
 			}
@@ -105,7 +106,7 @@ func TestGoldenPackets(t *testing.T) {
 			} else if slices.Contains(v.Checksums, "pseudo_header") {
 				marshalled++
 			}
-			if !slices.Contains(v.Checksums, "pseudo_header") || strings.HasSuffix(v.Name, "_reserved_f") {
+			if strings.HasSuffix(v.Name, "_reserved_f") {
 				copy(original[6:8], b[6:8])
 			}
 			if !bytes.Equal(original, b) {
@@ -132,7 +133,7 @@ func TestMarshalChecksumWithPseudoHeader(t *testing.T) {
 		{"peer .3", 150, host(3), []byte{0x0d, 0x8d}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			a := vrrp.Advertisement{VRID: 51, Priority: tt.priority, Interval: time.Second, Addresses: vips}
+			a := vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: tt.priority, Interval: time.Second, Addresses: vips}
 			b, err := a.Marshal(host(1), tt.destination)
 			if err != nil {
 				t.Fatal(err)
@@ -151,7 +152,7 @@ func TestMarshalChecksumWithPseudoHeader(t *testing.T) {
 
 // ENC-10, ENC-13: nothing is rounded, wrapped or left out.
 func TestMarshalRefusesWhatTheWireCannotCarry(t *testing.T) {
-	good := vrrp.Advertisement{VRID: 51, Priority: 150, Interval: time.Second, Addresses: vips}
+	good := vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 150, Interval: time.Second, Addresses: vips}
 	many := func(n int) []netip.Addr {
 		var l []netip.Addr
 		for i := range n {
@@ -177,9 +178,9 @@ func TestMarshalRefusesWhatTheWireCannotCarry(t *testing.T) {
 		{"VRID 0", func(a *vrrp.Advertisement) { a.VRID = 0 }, host(1), group, "vrid 0: must be 1 to 255", 0},
 		{"no address", func(a *vrrp.Advertisement) { a.Addresses = nil }, host(1), group, "0 addresses: must be 1 to 255", 0},
 		{"256 addresses", func(a *vrrp.Advertisement) { a.Addresses = many(256) }, host(1), group, "256 addresses: must be 1 to 255", 0},
-		{"IPv6 address", func(a *vrrp.Advertisement) { a.Addresses = []netip.Addr{netip.MustParseAddr("fe80::1")} }, host(1), group, "address fe80::1: must be an IPv4 address", 0},
-		{"no source", func(*vrrp.Advertisement) {}, netip.Addr{}, group, "both must be IPv4 addresses", 0},
-		{"IPv6 destination", func(*vrrp.Advertisement) {}, host(1), netip.MustParseAddr("ff02::12"), "both must be IPv4 addresses", 0},
+		{"IPv6 address", func(a *vrrp.Advertisement) { a.Addresses = []netip.Addr{netip.MustParseAddr("fe80::1")} }, host(1), group, "address fe80::1 is of another family", 0},
+		{"no source", func(*vrrp.Advertisement) {}, netip.Addr{}, group, "both must be of one family", 0},
+		{"IPv6 destination", func(*vrrp.Advertisement) {}, host(1), netip.MustParseAddr("ff02::12"), "both must be of one family", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := good
@@ -205,7 +206,7 @@ func TestMarshalRefusesWhatTheWireCannotCarry(t *testing.T) {
 
 // RX-08, RX-11, RX-13, RX-14, RX-16, RX-17, RX-20, RX-21, RX-26.
 func TestParseRefuses(t *testing.T) {
-	good, err := vrrp.Advertisement{VRID: 51, Priority: 200, Interval: time.Second, Addresses: vips}.Marshal(host(9), group)
+	good, err := vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 200, Interval: time.Second, Addresses: vips}.Marshal(host(9), group)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +238,7 @@ func TestParseRefuses(t *testing.T) {
 		tests = append(tests, test{fmt.Sprintf("only %d bytes", n), cut(n), false, vrrp.DropTruncated})
 	}
 	for v := range byte(16) {
-		if v != 3 {
+		if v != 3 && v != 2 {
 			tests = append(tests, test{fmt.Sprintf("version %d", v), set(0, v<<4|1), true, vrrp.DropVersion})
 		}
 		if v != 1 {
@@ -316,7 +317,11 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if n := (len(b) - 8) / 4; len(a.Addresses) != n || cap(a.Addresses) != n {
+		n := (len(b) - 8) / 4
+		if a.Version == vrrp.Version2 {
+			n -= 2
+		}
+		if len(a.Addresses) != n || cap(a.Addresses) != n {
 			t.Errorf("%d addresses in room for %d, want %d", len(a.Addresses), cap(a.Addresses), n)
 		}
 		again, err := a.Marshal(host(9), group)
@@ -330,9 +335,10 @@ func FuzzParse(f *testing.F) {
 		if diff := cmp.Diff(a, same, compareAddr); diff != "" {
 			t.Errorf("parsed again (-want +got)\n%s", diff)
 		}
-		b[4] &= 0xf
-		copy(b[6:8], again[6:8])
-		if !bytes.Equal(b, again) {
+		if a.Version == vrrp.Version3 {
+			b[4] &= 0xf
+		}
+		if !bytes.Equal(b[:6], again[:6]) || !bytes.Equal(b[8:], again[8:]) {
 			t.Errorf("marshalled\n%x, want\n%x", again, b)
 		}
 	})

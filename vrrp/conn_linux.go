@@ -17,85 +17,132 @@ import (
 // tos is Internetwork Control, CS6, as keepalived and FRR send it.
 const tos = 0xc0
 
-// rawConn is a raw IPv4 socket of protocol 112 on one interface, a member of the VRRP group.
+// rawConn is a raw socket of protocol 112 on one interface, a member of the VRRP group.
 type rawConn struct {
 	file   *net.IPConn
 	raw    syscall.RawConn
+	family Family
 	source netip.Addr
-	buffer []byte // of Receive
+
+	// Of Receive.
+	buffer  []byte
+	control []byte
 
 	mu      sync.Mutex
 	working bool // Receive has returned a packet and was not called again
 }
 
-// Listen opens the socket of an interface in the network namespace of the calling thread. Advertisements come from
-// its primary IPv4 address. The addresses in virtual never serve as source, wherever they are in the kernel's list;
-// of the others a primary one is preferred to a secondary one, and a longer network to a /32, which is how virtual
-// addresses are often put on. The error wraps ErrNoAddress if none is left. It needs CAP_NET_RAW.
-func Listen(ifname string, virtual ...netip.Addr) (Conn, error) {
+// Listen opens the socket of an interface and a family in the network namespace of the calling thread. Multicast
+// advertisements come from its primary IPv4 address, or from its link-local IPv6 address. The addresses in virtual
+// never serve as source, wherever they are in the kernel's list; of the others a primary one is preferred to a secondary
+// one, and a longer network to a /32 or /128, which is how virtual addresses are often put on. The error wraps
+// ErrNoAddress if none is left. It needs CAP_NET_RAW.
+func Listen(ifname string, family Family, virtual ...netip.Addr) (Conn, error) {
 	ifi, err := net.InterfaceByName(ifname)
 	if err != nil {
 		return nil, fmt.Errorf("listening for VRRP on %s: %w", ifname, err)
 	}
-	source, err := primaryAddress(ifi.Index, virtual)
+	source, err := primaryAddress(ifi.Index, family, virtual)
 	if err != nil {
-		return nil, fmt.Errorf("listening for VRRP on %s: %w", ifname, err)
+		return nil, fmt.Errorf("listening for VRRP over %s on %s: %w", family, ifname, err)
+	}
+	options, network, any := options4, "ip4", "0.0.0.0"
+	if family == IPv6 {
+		options, network, any = options6, "ip6", "::"
 	}
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var err error
-		if e := raw.Control(func(fd uintptr) { err = setOptions(int(fd), ifi) }); e != nil {
+		if e := raw.Control(func(fd uintptr) { err = options(int(fd), ifi) }); e != nil {
 			return e
 		}
 		return err
 	}}
-	pc, err := lc.ListenPacket(context.Background(), fmt.Sprintf("ip4:%d", protocol), "0.0.0.0")
+	pc, err := lc.ListenPacket(context.Background(), fmt.Sprintf("%s:%d", network, protocol), any)
 	if err != nil {
-		return nil, fmt.Errorf("listening for VRRP on %s: %w", ifname, err)
+		return nil, fmt.Errorf("listening for VRRP over %s on %s: %w", family, ifname, err)
 	}
 	file := pc.(*net.IPConn)
 	raw, err := file.SyscallConn()
 	if err != nil {
 		file.Close()
-		return nil, fmt.Errorf("listening for VRRP on %s: %w", ifname, err)
+		return nil, fmt.Errorf("listening for VRRP over %s on %s: %w", family, ifname, err)
 	}
-	return &rawConn{file: file, raw: raw, source: source, buffer: make([]byte, 65536)}, nil
+	return &rawConn{
+		file: file, raw: raw, family: family, source: source,
+		buffer: make([]byte, 65536), control: make([]byte, 256),
+	}, nil
 }
 
-func setOptions(fd int, ifi *net.Interface) error {
-	group := &unix.IPMreqn{Multiaddr: group4.As4(), Ifindex: int32(ifi.Index)}
-	steps := []struct {
-		name string
-		err  error
-	}{
-		// Sends and receives on this interface alone, whatever the routes say.
-		{"SO_BINDTODEVICE", unix.BindToDevice(fd, ifi.Name)},
-		// We write the IP header: only so can a last priority 0 leave from an address that was just deleted.
-		{"IP_HDRINCL", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_HDRINCL, 1)},
-		// Not what other sockets of this machine have joined.
-		{"IP_MULTICAST_ALL", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)},
-		{"IP_MULTICAST_LOOP", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0)},
-		{"IP_ADD_MEMBERSHIP", unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, group)},
-		// Ahead of other traffic in the queue of the interface; 6 is the highest that needs no privilege.
-		{"SO_PRIORITY", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 6)},
-	}
-	for _, s := range steps {
-		if s.err != nil {
-			return fmt.Errorf("setting %s: %w", s.name, s.err)
+// option is a socket option and how setting it went.
+type option struct {
+	name string
+	err  error
+}
+
+// firstError returns the error of the first option that could not be set.
+func firstError(options ...option) error {
+	for _, o := range options {
+		if o.err != nil {
+			return fmt.Errorf("setting %s: %w", o.name, o.err)
 		}
 	}
 	return nil
 }
 
+func options4(fd int, ifi *net.Interface) error {
+	group := &unix.IPMreqn{Multiaddr: group4.As4(), Ifindex: int32(ifi.Index)}
+	return firstError(
+		// Sends and receives on this interface alone, whatever the routes say.
+		option{"SO_BINDTODEVICE", unix.BindToDevice(fd, ifi.Name)},
+		// We write the IP header: only so can a last priority 0 leave from an address that was just deleted.
+		option{"IP_HDRINCL", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_HDRINCL, 1)},
+		// Not what other sockets of this machine have joined.
+		option{"IP_MULTICAST_ALL", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)},
+		option{"IP_MULTICAST_LOOP", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0)},
+		option{"IP_ADD_MEMBERSHIP", unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, group)},
+		option{"SO_PRIORITY", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, socketPriority)},
+	)
+}
+
+// Not in package unix: linux/in6.h.
+const ipv6MulticastAll = 29
+
+func options6(fd int, ifi *net.Interface) error {
+	group := &unix.IPv6Mreq{Multiaddr: group6.As16(), Interface: uint32(ifi.Index)}
+	return firstError(
+		option{"SO_BINDTODEVICE", unix.BindToDevice(fd, ifi.Name)},
+		option{"IPV6_HDRINCL", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_HDRINCL, 1)},
+		option{"IPV6_MULTICAST_ALL", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, ipv6MulticastAll, 0)},
+		option{"IPV6_MULTICAST_LOOP", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0)},
+		option{"IPV6_MULTICAST_IF", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, ifi.Index)},
+		option{"IPV6_JOIN_GROUP", unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, group)},
+		// What IPv4 finds in the header.
+		option{"IPV6_RECVPKTINFO", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)},
+		option{"IPV6_RECVHOPLIMIT", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)},
+		option{"SO_PRIORITY", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, socketPriority)},
+	)
+}
+
+// socketPriority is ahead of other traffic in the queue of the interface; 6 is the highest that needs no privilege.
+const socketPriority = 6
+
 func (c *rawConn) Source() netip.Addr { return c.source }
 
 func (c *rawConn) Close() error { return c.file.Close() }
 
-// Receive waits for the next packet. What is no whole IPv4 packet is passed over.
+// Receive waits for the next packet. What is no whole IP packet is passed over.
 func (c *rawConn) Receive() (Packet, error) {
 	for {
-		n, err := c.read()
+		n, control, from, err := c.read()
 		if err != nil {
 			return Packet{}, err
+		}
+		if c.family == IPv6 {
+			p, err := packet6(c.buffer[:n], c.control[:control], from)
+			if err == nil {
+				return p, nil
+			}
+			continue
 		}
 		if p, err := parseIPv4(c.buffer[:n]); err == nil {
 			return p, nil
@@ -103,8 +150,35 @@ func (c *rawConn) Receive() (Packet, error) {
 	}
 }
 
+// packet6 puts together what the kernel tells of an IPv6 packet: raw sockets deliver it without its header.
+func packet6(payload, control []byte, from unix.Sockaddr) (Packet, error) {
+	p := Packet{TTL: -1, Payload: payload}
+	source, ok := from.(*unix.SockaddrInet6)
+	if !ok {
+		return p, fmt.Errorf("sender %T", from)
+	}
+	p.Source = netip.AddrFrom16(source.Addr)
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return p, err
+	}
+	for _, m := range messages {
+		switch {
+		case m.Header.Level != unix.IPPROTO_IPV6:
+		case m.Header.Type == unix.IPV6_HOPLIMIT && len(m.Data) >= 4:
+			p.TTL = int(int32(binary.NativeEndian.Uint32(m.Data)))
+		case m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= 16:
+			p.Destination = netip.AddrFrom16([16]byte(m.Data[:16]))
+		}
+	}
+	if !p.Destination.IsValid() {
+		return p, errors.New("no destination")
+	}
+	return p, nil
+}
+
 // read waits until the socket has a packet and takes it, in one step for Pending.
-func (c *rawConn) read() (n int, err error) {
+func (c *rawConn) read() (n, control int, from unix.Sockaddr, err error) {
 	c.mu.Lock()
 	c.working = false
 	c.mu.Unlock()
@@ -112,7 +186,7 @@ func (c *rawConn) read() (n int, err error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for {
-			n, _, err = unix.Recvfrom(int(fd), c.buffer, unix.MSG_DONTWAIT)
+			n, control, _, from, err = unix.Recvmsg(int(fd), c.buffer, c.control, unix.MSG_DONTWAIT)
 			if !errors.Is(err, unix.EINTR) {
 				break
 			}
@@ -124,9 +198,9 @@ func (c *rawConn) read() (n int, err error) {
 		return true
 	})
 	if e != nil {
-		return 0, e
+		return 0, 0, nil, e
 	}
-	return n, err
+	return n, control, from, err
 }
 
 // Pending says whether a packet waits in the socket or is being worked on.
@@ -147,17 +221,17 @@ func (c *rawConn) Pending() bool {
 
 // Send sends one packet. A full queue is an error and not a reason to wait: by the time there is room the
 // advertisement would be an old one.
-func (c *rawConn) Send(destination netip.Addr, payload []byte) error {
-	b := make([]byte, ipv4HeaderBytes, ipv4HeaderBytes+len(payload))
-	b[0] = 4<<4 | ipv4HeaderBytes/4
-	b[1] = tos
-	binary.BigEndian.PutUint16(b[2:], uint16(cap(b)))
-	b[8] = ttl
-	b[9] = protocol
-	copy(b[12:], c.source.AsSlice())
-	copy(b[16:], destination.AsSlice())
+func (c *rawConn) Send(source, destination netip.Addr, payload []byte) error {
+	var b []byte
+	var to unix.Sockaddr
+	if c.family == IPv6 {
+		b = header6(source, destination, len(payload))
+		to = &unix.SockaddrInet6{Addr: destination.As16()}
+	} else {
+		b = header4(source, destination, len(payload))
+		to = &unix.SockaddrInet4{Addr: destination.As4()}
+	}
 	b = append(b, payload...)
-	to := &unix.SockaddrInet4{Addr: destination.As4()}
 	var err error
 	e := c.raw.Write(func(fd uintptr) bool {
 		for {
@@ -173,10 +247,39 @@ func (c *rawConn) Send(destination netip.Addr, payload []byte) error {
 	return err
 }
 
-// primaryAddress asks the kernel for the IPv4 addresses of an interface, with their flags, which the net package
-// does not show.
-func primaryAddress(index int, virtual []netip.Addr) (netip.Addr, error) {
-	rib, err := syscall.NetlinkRIB(unix.RTM_GETADDR, unix.AF_INET)
+// header4 returns an IPv4 header; the kernel fills in the identification and the checksum.
+func header4(source, destination netip.Addr, length int) []byte {
+	b := make([]byte, ipv4HeaderBytes, ipv4HeaderBytes+length)
+	b[0] = 4<<4 | ipv4HeaderBytes/4
+	b[1] = tos
+	binary.BigEndian.PutUint16(b[2:], uint16(cap(b)))
+	b[8] = ttl
+	b[9] = protocol
+	copy(b[12:], source.AsSlice())
+	copy(b[16:], destination.AsSlice())
+	return b
+}
+
+// header6 returns an IPv6 header.
+func header6(source, destination netip.Addr, length int) []byte {
+	b := make([]byte, ipv6HeaderBytes, ipv6HeaderBytes+length)
+	binary.BigEndian.PutUint32(b, 6<<28|tos<<20)
+	binary.BigEndian.PutUint16(b[4:], uint16(length))
+	b[6] = protocol
+	b[7] = ttl
+	copy(b[8:], source.AsSlice())
+	copy(b[24:], destination.AsSlice())
+	return b
+}
+
+// primaryAddress asks the kernel for the addresses of an interface, with their flags, which the net package does not
+// show.
+func primaryAddress(index int, family Family, virtual []netip.Addr) (netip.Addr, error) {
+	af := unix.AF_INET
+	if family == IPv6 {
+		af = unix.AF_INET6
+	}
+	rib, err := syscall.NetlinkRIB(unix.RTM_GETADDR, af)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("listing addresses: %w", err)
 	}
@@ -190,7 +293,7 @@ func primaryAddress(index int, virtual []netip.Addr) (netip.Addr, error) {
 			continue
 		}
 		// struct ifaddrmsg: family, prefix length, flags, scope (a byte each), interface index, host byte order.
-		length, flags := m.Data[1], m.Data[2]
+		length, flags := int(m.Data[1]), m.Data[2]
 		if int(binary.NativeEndian.Uint32(m.Data[4:])) != index {
 			continue
 		}
@@ -199,22 +302,34 @@ func primaryAddress(index int, virtual []netip.Addr) (netip.Addr, error) {
 			return netip.Addr{}, fmt.Errorf("listing addresses: %w", err)
 		}
 		for _, a := range attributes {
-			if a.Attr.Type == unix.IFA_LOCAL && len(a.Value) == 4 {
-				candidates = append(candidates, candidate{
-					address:   netip.AddrFrom4([4]byte(a.Value)),
-					host:      length == 32,
-					secondary: flags&unix.IFA_F_SECONDARY != 0,
-				})
+			// IPv6 addresses have no IFA_LOCAL, unless the interface is point-to-point.
+			if a.Attr.Type != unix.IFA_LOCAL && (family == IPv4 || a.Attr.Type != unix.IFA_ADDRESS) {
+				continue
 			}
+			address, ok := netip.AddrFromSlice(a.Value)
+			if !ok || familyOf(address) != family || family == IPv6 && !ready(address, flags) {
+				continue
+			}
+			candidates = append(candidates, candidate{
+				address:   address,
+				host:      length == address.BitLen(),
+				secondary: flags&unix.IFA_F_SECONDARY != 0,
+			})
 		}
 	}
 	return choose(candidates, virtual)
 }
 
+// ready says whether an IPv6 address can be the source of an advertisement: RFC 9568, section 5.1.2.1, wants it
+// link-local, and the kernel does not send from one whose uniqueness it is still checking, or has refuted.
+func ready(address netip.Addr, flags uint8) bool {
+	return address.IsLinkLocalUnicast() && flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0
+}
+
 // candidate is an address that advertisements may come from.
 type candidate struct {
 	address         netip.Addr
-	host, secondary bool // a /32; IFA_F_SECONDARY
+	host, secondary bool // a /32 or /128; IFA_F_SECONDARY
 }
 
 // choose returns the best source, by the rule of Listen.

@@ -105,7 +105,7 @@ func cable(t *testing.T) (a, b *machine) {
 
 // listen opens a VRRP socket on eth0.
 func (m *machine) listen(virtual ...netip.Addr) (conn vrrp.Conn, err error) {
-	m.in(func() { conn, err = vrrp.Listen("eth0", virtual...) })
+	m.in(func() { conn, err = vrrp.Listen("eth0", vrrp.IPv4, virtual...) })
 	return conn, err
 }
 
@@ -176,11 +176,11 @@ func TestConnSendsAsTheRFCAsks(t *testing.T) { // ENC-14
 		t.Fatal(err)
 	}
 	defer unix.Close(sniffer)
-	payload, err := vrrp.Advertisement{VRID: 51, Priority: 150, Interval: time.Second, Addresses: vips}.Marshal(host(1), group)
+	payload, err := vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 150, Interval: time.Second, Addresses: vips}.Marshal(host(1), group)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sender.Send(group, payload); err != nil {
+	if err := sender.Send(sender.Source(), group, payload); err != nil {
 		t.Fatal(err)
 	}
 	frame := make([]byte, 2048)
@@ -225,11 +225,11 @@ func TestConnReceives(t *testing.T) { // RX-18, RX-36
 		for i := range n {
 			addresses = append(addresses, netip.AddrFrom4([4]byte{10, 98, 0, byte(i)}))
 		}
-		payload, err := vrrp.Advertisement{VRID: 51, Priority: 150, Interval: time.Second, Addresses: addresses}.Marshal(host(2), group)
+		payload, err := vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 150, Interval: time.Second, Addresses: addresses}.Marshal(host(2), group)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := other.Send(group, payload); err != nil {
+		if err := other.Send(other.Source(), group, payload); err != nil {
 			t.Fatal(err)
 		}
 		p := receive(t, receiver)
@@ -266,8 +266,8 @@ func TestConnHearsOnlyItsInterface(t *testing.T) {
 	receiver := a.mustListen()
 	same := a.mustListen()
 	var second, far vrrp.Conn
-	a.in(func() { second, _ = vrrp.Listen("eth1") })
-	b.in(func() { far, _ = vrrp.Listen("eth1") })
+	a.in(func() { second, _ = vrrp.Listen("eth1", vrrp.IPv4) })
+	b.in(func() { far, _ = vrrp.Listen("eth1", vrrp.IPv4) })
 	if second == nil || far == nil {
 		t.Fatal("no socket on eth1")
 	}
@@ -275,13 +275,13 @@ func TestConnHearsOnlyItsInterface(t *testing.T) {
 	defer far.Close()
 	send := func(c vrrp.Conn, text string) {
 		t.Helper()
-		if err := c.Send(group, []byte(text)); err != nil {
+		if err := c.Send(c.Source(), group, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	send(same, "own one.") // looped back to nobody
 	send(far, "eth1 one")
-	if err := far.Send(netip.MustParseAddr("10.98.0.1"), []byte("to eth1.")); err != nil {
+	if err := far.Send(far.Source(), netip.MustParseAddr("10.98.0.1"), []byte("to eth1.")); err != nil {
 		t.Fatal(err)
 	}
 	b.raw(host(2), netip.MustParseAddr("224.0.0.1"), 255, nil, []byte("to all.."))
@@ -303,7 +303,7 @@ func TestConnPendingAndClose(t *testing.T) {
 		t.Error("a new socket has a packet")
 	}
 	for range 2 {
-		if err := sender.Send(group, []byte("12345678")); err != nil {
+		if err := sender.Send(sender.Source(), group, []byte("12345678")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -339,7 +339,7 @@ func TestConnPendingAndClose(t *testing.T) {
 	if receiver.Pending() {
 		t.Error("a closed socket has a packet")
 	}
-	if err := receiver.Send(group, nil); !errors.Is(err, net.ErrClosed) {
+	if err := receiver.Send(receiver.Source(), group, nil); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -398,14 +398,14 @@ func TestConnSendsFromAnAddressThatWasDeleted(t *testing.T) {
 	a, b := cable(t)
 	sender, receiver := a.mustListen(), b.mustListen()
 	a.run("ip", "addr", "del", "10.99.0.1/24", "dev", "eth0")
-	if err := sender.Send(group, []byte("12345678")); err != nil {
+	if err := sender.Send(sender.Source(), group, []byte("12345678")); err != nil {
 		t.Fatal(err)
 	}
 	if p := receive(t, receiver); p.Source != host(1) {
 		t.Errorf("from %s", p.Source)
 	}
 	a.run("ip", "link", "set", "eth0", "down")
-	if err := sender.Send(group, []byte("12345678")); err == nil {
+	if err := sender.Send(sender.Source(), group, []byte("12345678")); err == nil {
 		t.Error("sent on an interface that is down")
 	}
 }

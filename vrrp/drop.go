@@ -10,9 +10,9 @@ import (
 type DropReason uint8
 
 const (
-	// DropDestination: not sent to the VRRP multicast group, RFC 9568, section 5.1.1.2.
+	// DropDestination: not sent to the VRRP multicast group, RFC 9568, section 5.1.1.2, or with unicast not to us.
 	DropDestination DropReason = iota
-	// DropTTL: the TTL is not 255, so the packet may come from another network, section 5.1.1.3.
+	// DropTTL: the TTL or hop limit is not 255, so the packet may come from another network, section 5.1.1.3.
 	DropTTL
 	// DropSource: no host can have this source address.
 	DropSource
@@ -20,13 +20,13 @@ const (
 	DropOwn
 	// DropTruncated: shorter than its own header says.
 	DropTruncated
-	// DropVersion: not version 3.
+	// DropVersion: not the version of the virtual router.
 	DropVersion
 	// DropType: not an advertisement, section 5.2.2.
 	DropType
 	// DropTrailing: longer than its own header says.
 	DropTrailing
-	// DropChecksum: the checksum fits neither with nor without the pseudo-header.
+	// DropChecksum: the checksum fits under no rule, or not under the one that is configured.
 	DropChecksum
 	// DropCount: no address listed, section 5.2.5 and erratum 8299.
 	DropCount
@@ -36,6 +36,14 @@ const (
 	DropVRID
 	// DropVirtualSource: sent from one of the virtual addresses by a router that does not own them.
 	DropVirtualSource
+	// DropPeer: unicast from a router that is none of the peers.
+	DropPeer
+	// DropAuthentication: not the authentication of the virtual router, RFC 3768, section 7.1.
+	DropAuthentication
+	// DropIntervalMismatch: in version 2 all routers must have one interval, RFC 3768, section 7.1.
+	DropIntervalMismatch
+	// DropAddresses: in version 2 only the owner may list other addresses, RFC 3768, section 7.1.
+	DropAddresses
 	// DropOverrun: the instance had too many packets waiting.
 	DropOverrun
 
@@ -71,6 +79,14 @@ func (r DropReason) String() string {
 		return "unknown vrid"
 	case DropVirtualSource:
 		return "virtual source"
+	case DropPeer:
+		return "unknown peer"
+	case DropAuthentication:
+		return "authentication"
+	case DropIntervalMismatch:
+		return "interval mismatch"
+	case DropAddresses:
+		return "address mismatch"
 	case DropOverrun:
 		return "overrun"
 	}

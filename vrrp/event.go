@@ -44,6 +44,25 @@ type Recovered struct{}
 // SourceChanged gives the address that this router's advertisements come from.
 type SourceChanged struct{ Source netip.Addr }
 
+// Gate keeps this router from becoming Master while Reason is not empty. A Backup whose turn it is waits at the gate and
+// becomes Master when it opens; a Master stays.
+type Gate struct{ Reason string }
+
+// StepDown makes a Master a Backup that leaves the lead to the others. It answers for the addresses until its successor
+// was heard, and becomes Master again if nobody succeeds. After that it does not preempt until Reclaim, or until it has
+// become Master because the others were gone.
+type StepDown struct {
+	Reason string
+	// Resign tells the others at once. Without it they are assumed to know.
+	Resign bool
+}
+
+// Reclaim ends what StepDown began: this router preempts again as configured.
+type Reclaim struct {
+	// Now makes a Backup that outranks the Master take over without waiting.
+	Now bool
+}
+
 func (Startup) event()       {}
 func (Shutdown) event()      {}
 func (Expired) event()       {}
@@ -52,3 +71,6 @@ func (Configure) event()     {}
 func (Failed) event()        {}
 func (Recovered) event()     {}
 func (SourceChanged) event() {}
+func (Gate) event()          {}
+func (StepDown) event()      {}
+func (Reclaim) event()       {}

@@ -1,12 +1,15 @@
 package vrrp
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // ParseIPv4 lets the captured packets go through the same door as received ones.
 var ParseIPv4 = parseIPv4
 
-// Validate is what a Link asks of every packet.
-var Validate = check
+// Validate is what a Link asks of every packet, for a virtual router of version 3 with multicast.
+func Validate(p Packet, own netip.Addr) (Advertisement, error) { return Config{}.check(p, own) }
 
 // State of a Machine that its invariants are about.
 func (m *Machine) Holding() bool  { return m.holding }
@@ -32,9 +35,9 @@ func Timers() []Timer {
 
 // MasterDownInterval and SkewTime are the two formulas of RFC 9568, section 6.1.
 func MasterDownInterval(priority uint8, interval time.Duration) time.Duration {
-	return masterDownInterval(priority, interval)
+	return masterDownInterval(Version3, priority, interval)
 }
 
 func SkewTime(priority uint8, interval time.Duration) time.Duration {
-	return skewTime(priority, interval)
+	return skewTime(Version3, priority, interval)
 }

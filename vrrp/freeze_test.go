@@ -76,7 +76,9 @@ func TestLateMasterGoesOn(t *testing.T) {
 		sleep(4500 * ms)
 		want(t, &r.diary,
 			"3.609375s send 100", "3.609375s announce",
-			"6.109375s send 100", "6.609375s send 100", "7.609375s send 100")
+			"6.109375s send 100", "6.609375s send 100",
+			"7.60546875s announce", // the peer that lost is taken for gone
+			"7.609375s send 100")
 	})
 }
 
@@ -101,9 +103,9 @@ func TestCadenceDoesNotDrift(t *testing.T) {
 // busyConn takes its time for every packet.
 type busyConn struct{ *vrrptest.Conn }
 
-func (c busyConn) Send(destination netip.Addr, payload []byte) error {
+func (c busyConn) Send(source, destination netip.Addr, payload []byte) error {
 	time.Sleep(3 * ms)
-	return c.Conn.Send(destination, payload)
+	return c.Conn.Send(source, destination, payload)
 }
 
 // TMR-12: a Backup that was frozen hears what waits in the socket before it believes its timer.

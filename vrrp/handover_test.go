@@ -317,11 +317,11 @@ func TestRivalIsCountedAndSaidOnce(t *testing.T) {
 		hear(50, 2, 1)
 		want(t, &r.diary, "4.709375s send 100", "4.709375s announce")
 		sleep(time.Minute - 1)
-		hear(50, 3, 1)
+		hear(50, 3, 2) // it had gone
 		sleep(time.Minute)
-		hear(0, 4, 2)
+		hear(0, 4, 3)
 		got := r.logs.lines("level=WARN")
-		for i, priority := range []string{"50", "0"} {
+		for i, priority := range []string{"50", "50", "0"} {
 			if want := `level=WARN msg="another router is master too" instance=web vrid=51 interface=eth0 source=10.99.0.9 priority=` + priority; got[i] != want {
 				t.Errorf("logged %q, want %q", got[i], want)
 			}

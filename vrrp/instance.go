@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -49,6 +50,8 @@ type Options struct {
 	Name string
 	// Holding says that the addresses were on the interface already, left by a daemon that was killed.
 	Holding bool
+	// Group is the group that the instance belongs to; nil if it stands alone.
+	Group *Group
 	// OnTransition is called on every change of state. It must not block. May be nil.
 	OnTransition func(Transition)
 	// Log gets every change of state, at level Info. Nil logs nothing.
@@ -67,18 +70,22 @@ type Instance struct {
 	changed chan struct{} // one slot: something below mu, or the state of the link, is new
 
 	// Only Run uses these.
-	machine    *Machine
-	deadlines  [timers]time.Time // zero: not armed
-	done       bool
-	sendError  string // of the last advertisement, "" if it was sent
-	warned     map[string]time.Time
-	rivalHeard time.Time // the last one
+	machine   *Machine
+	deadlines [timers]time.Time // zero: not armed
+	done      bool
+	sendError string // of the last advertisement, "" if it was sent
+	warned    map[string]time.Time
+	ownFault  string // that this instance has told its group of
+	ownGate   string
 
 	mu     sync.Mutex // guards everything that follows
 	wanted Config
-	fault  string // set by SetFault
+	fault  string  // set by SetFault
+	gate   string  // set by SetGate
+	orders []Event // of StepDown and Reclaim
 	status Status
 	drops  drops
+	peers  peers
 	logged [dropReasons]time.Time // when drop logged last
 }
 
@@ -90,7 +97,7 @@ type heard struct {
 
 // NewInstance returns an instance that does nothing until Run.
 func NewInstance(link *Link, config Config, holder Holder, options Options) *Instance {
-	config.Addresses = slices.Clone(config.Addresses)
+	config = config.clone()
 	log := options.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -123,9 +130,8 @@ func (i *Instance) Configure(config Config) error {
 	if config.VRID != i.vrid {
 		return fmt.Errorf("configuring instance %s: vrid %d cannot become %d", i.options.Name, i.vrid, config.VRID)
 	}
-	config.Addresses = slices.Clone(config.Addresses)
 	i.mu.Lock()
-	i.wanted = config
+	i.wanted = config.clone()
 	i.mu.Unlock()
 	i.poke()
 	return nil
@@ -140,14 +146,43 @@ func (i *Instance) SetFault(reason string) {
 	i.poke()
 }
 
+// SetGate says in plain words why this router must not become Master at present; "" says that it may. A Master stays.
+func (i *Instance) SetGate(reason string) {
+	i.mu.Lock()
+	i.gate = reason
+	i.mu.Unlock()
+	i.poke()
+}
+
+// StepDown has a Master leave the lead to the others, and say so: see [StepDown].
+func (i *Instance) StepDown(reason string) { i.order(StepDown{Reason: reason, Resign: true}) }
+
+// Reclaim ends what StepDown began; with now a Backup that outranks the Master takes over without waiting.
+func (i *Instance) Reclaim(now bool) { i.order(Reclaim{Now: now}) }
+
+func (i *Instance) order(ev Event) {
+	i.mu.Lock()
+	i.orders = append(i.orders, ev)
+	i.mu.Unlock()
+	i.poke()
+}
+
 // Status returns a snapshot.
 func (i *Instance) Status() Status {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	s := i.status
-	s.Config.Addresses = slices.Clone(s.Config.Addresses)
+	s.Config = s.Config.clone()
+	s.Peers = slices.Clone([]PeerStatus(i.peers))
 	s.Counters.Dropped = i.drops.counts()
 	return s
+}
+
+// accepts returns the configuration by which packets are accepted.
+func (i *Instance) accepts() Config {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.wanted
 }
 
 // Run takes part in the election until ctx is done. Then a Master hands over: it resigns, answers for the addresses
@@ -162,6 +197,9 @@ func (i *Instance) Run(ctx context.Context) error {
 		return fmt.Errorf("starting instance %s: %w", i.options.Name, err)
 	}
 	defer i.link.detach(i)
+	if i.options.Group != nil {
+		defer i.options.Group.leave(i)
+	}
 
 	if !i.ready(ctx) {
 		if i.options.Holding {
@@ -206,6 +244,7 @@ func (i *Instance) loop(ctx context.Context) {
 				}
 			}
 			i.deadlines[next] = time.Time{}
+			i.late(next, now.Sub(at))
 			i.step(ctx, Expired{Timer: next, Late: now.Sub(at)}, at)
 			continue
 		}
@@ -248,12 +287,30 @@ func (i *Instance) catchUp(ctx context.Context) {
 	}
 }
 
-// refresh brings the machine to what the link, SetFault and Configure say now.
+// late counts how late a timer of the election was noticed.
+func (i *Instance) late(timer Timer, late time.Duration) {
+	if timer != AdvertTimer && timer != DownTimer {
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	c := &i.status.Counters
+	c.MaxLate = max(c.MaxLate, late)
+	if late > i.machine.config.Interval/10 {
+		c.Late++
+	}
+}
+
+// refresh brings the machine to what the link, the group, and those who command this instance say now.
 func (i *Instance) refresh(ctx context.Context) {
 	_, source, err := i.link.state()
 	i.mu.Lock()
-	fault, wanted := i.fault, i.wanted
+	fault, gate, wanted, given := i.fault, i.gate, i.wanted, i.orders
+	i.orders = nil
 	known := i.status.Source
+	if wanted.Source.IsValid() {
+		source = wanted.Source
+	}
 	i.status.Source = source
 	i.mu.Unlock()
 	if fault == "" && err != nil {
@@ -264,6 +321,21 @@ func (i *Instance) refresh(ctx context.Context) {
 		i.step(ctx, SourceChanged{source}, now)
 	}
 	i.step(ctx, Configure{wanted}, now)
+	var group orders
+	if i.options.Group != nil {
+		i.ownFault, i.ownGate = fault, gate
+		i.report()
+		group = i.options.Group.orders(i)
+	}
+	if fault == "" {
+		fault = group.fault
+	}
+	if gate == "" {
+		gate = group.gate
+	}
+	if gate != i.machine.gate {
+		i.step(ctx, Gate{gate}, now)
+	}
 	if fault != i.machine.fault {
 		if fault == "" {
 			i.step(ctx, Recovered{}, now)
@@ -271,16 +343,27 @@ func (i *Instance) refresh(ctx context.Context) {
 			i.step(ctx, Failed{fault}, now)
 		}
 	}
+	if group.leave != "" && i.machine.state == Master {
+		i.step(ctx, StepDown{Reason: group.leave}, now)
+		i.step(ctx, Reclaim{}, now)
+	}
+	for _, ev := range given {
+		i.step(ctx, ev, now)
+	}
 }
 
-// receive checks what depends on the configuration of the instance and gives the advertisement to the machine.
-func (i *Instance) receive(ctx context.Context, h heard) {
-	a, config := h.advertisement, i.machine.config
-	// The owner's own address is one of the virtual ones; 0 is the owner that leaves. Nobody else sends from them.
-	if slices.Contains(config.Addresses, h.source) && a.Priority != PriorityOwner && a.Priority != priorityResign {
-		i.drop(h.source, DropVirtualSource)
+// report tells the group how this instance is.
+func (i *Instance) report() {
+	if i.options.Group == nil {
 		return
 	}
+	ready := i.machine.state == Master || i.machine.turn != "" && i.ownGate == ""
+	i.options.Group.report(i, seat{name: i.options.Name, fault: i.ownFault, ready: ready})
+}
+
+// receive gives an advertisement to the machine.
+func (i *Instance) receive(ctx context.Context, h heard) {
+	a, config := h.advertisement, i.machine.config
 	addresses := sameAddresses(a.Addresses, config.Addresses)
 	if !addresses {
 		i.warn("addresses", "another router lists other addresses", "source", h.source, "listed", a.Addresses, "configured", config.Addresses)
@@ -302,6 +385,7 @@ func (i *Instance) count(h heard, before State, addresses bool) (rival bool) {
 	a, config := h.advertisement, i.machine.config
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.peers.hear(a, h.source)
 	s := &i.status
 	s.Counters.Received++
 	if !addresses {
@@ -326,12 +410,28 @@ func (i *Instance) count(h heard, before State, addresses bool) (rival bool) {
 	return rival
 }
 
-// rival logs that there are two Masters, once until there has been only one for a while.
+// rival notes that there are two Masters, and logs it once until there has been only one for a while.
 func (i *Instance) rival(h heard) {
-	quiet := time.Since(i.rivalHeard) < logPause
-	i.rivalHeard = time.Now()
-	if !quiet {
-		i.log.Warn("another router is master too", "source", h.source, "priority", h.advertisement.Priority)
+	i.mu.Lock()
+	fresh := !i.status.Rival.IsValid()
+	i.status.Rival = h.source
+	if fresh {
+		i.status.RivalSince = time.Now()
+	}
+	i.mu.Unlock()
+	if fresh {
+		i.warn("rival", "another router is master too", "source", h.source, "priority", h.advertisement.Priority)
+	}
+}
+
+// rivalGone ends that.
+func (i *Instance) rivalGone() {
+	i.mu.Lock()
+	rival, since := i.status.Rival, i.status.RivalSince
+	i.status.Rival, i.status.RivalSince = netip.Addr{}, time.Time{}
+	i.mu.Unlock()
+	if rival.IsValid() {
+		i.log.Info("the other master has gone", "source", rival, "after", time.Since(since).Round(time.Millisecond))
 	}
 }
 
@@ -363,10 +463,16 @@ func (i *Instance) step(ctx context.Context, ev Event, at time.Time) {
 			panic(fmt.Sprintf("vrrp: unknown action %T", action))
 		}
 	}
+	if !i.machine.suspects {
+		i.rivalGone()
+	}
+	i.report()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.status.Config = i.machine.config
 	i.status.Holding = i.machine.holding
+	i.status.Aside = i.machine.aside
+	i.status.Gate = i.machine.gate
 	if i.machine.state == Fault {
 		i.status.Reason = i.machine.fault
 	}
@@ -411,7 +517,20 @@ func (i *Instance) holderError(doing string, err error) {
 
 func (i *Instance) send(priority uint8) {
 	config := i.machine.config
-	err := i.link.send(Advertisement{config.VRID, priority, config.Interval, config.Addresses})
+	a := Advertisement{
+		Version: config.version(), VRID: config.VRID, Priority: priority, Interval: config.Interval,
+		Addresses: config.Addresses, Authentication: authentication(config.Password),
+	}
+	destinations := config.Peers
+	if len(destinations) == 0 {
+		destinations = []netip.Addr{groupOf(config.Addresses[0])}
+	}
+	var errs []error
+	for _, to := range destinations {
+		a.Checksum = i.rule(to)
+		errs = append(errs, i.link.send(a, config.Source, to))
+	}
+	err := errors.Join(errs...)
 	i.mu.Lock()
 	if err != nil {
 		i.status.Counters.SendErrors++
@@ -430,6 +549,17 @@ func (i *Instance) send(priority uint8) {
 		i.sendError = text
 		i.log.Warn("advertisement not sent", "error", err)
 	}
+}
+
+// rule is the rule for the checksum of what is sent to an address.
+func (i *Instance) rule(to netip.Addr) Checksum {
+	rule, fixed := i.machine.config.Checksum.rule()
+	if fixed {
+		return rule
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.peers.rule(to)
 }
 
 func (i *Instance) transition(t Transition) {

@@ -19,7 +19,7 @@ const (
 // errLinkStopped is what instances see when the Run of their Link has returned.
 var errLinkStopped = errors.New("link stopped")
 
-// Link is the VRRP side of one network interface. It owns the one socket of the interface and sorts what arrives to
+// Link is the VRRP side of one network interface for one family. It owns the one socket and sorts what arrives to
 // the instances by VRID. All methods may be called from any goroutine.
 type Link struct {
 	name   string
@@ -38,7 +38,7 @@ type Link struct {
 // LinkStatus is a snapshot of a Link.
 type LinkStatus struct {
 	Interface string
-	// Source is the address that advertisements come from; the zero Addr without a socket.
+	// Source is the address that multicast advertisements come from; the zero Addr without a socket.
 	Source netip.Addr
 	// Err says why the Link has no working socket, nil if it has.
 	Err error
@@ -183,51 +183,37 @@ func (l *Link) read(conn Conn) error {
 	}
 }
 
-// receive checks what does not depend on an instance, RFC 9568, section 7.1, and hands the advertisement to the
-// instance it is for. Whatever is dropped is counted once: at the instance whose VRID it bears, else here.
+// receive hands an advertisement to the instance it is for. Whatever is dropped is counted once: at the instance whose
+// VRID it bears, else here.
 func (l *Link) receive(p Packet, own netip.Addr) {
-	a, err := check(p, own)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var to *Instance
 	if len(p.Payload) > 1 {
 		to = l.instances[p.Payload[1]]
 	}
-	if err == nil && to == nil {
-		err = DropVRID
+	if to == nil {
+		l.dropped[reasonOf(unclaimed(p, own))]++ // other people's routers are nothing to report
+		return
 	}
+	a, err := to.accepts().check(p, own)
 	if err == nil && !to.deliver(heard{a, p.Source}) {
 		err = DropOverrun
 	}
-	switch {
-	case err == nil:
-	case to != nil:
+	if err != nil {
 		to.drop(p.Source, err)
-	default:
-		l.dropped[reasonOf(err)]++ // other people's routers are nothing to report
 	}
 }
 
-// check returns the advertisement in p, or an error that wraps a DropReason.
-func check(p Packet, own netip.Addr) (Advertisement, error) {
-	if p.Destination != group4 {
-		return Advertisement{}, fmt.Errorf("sent to %s: %w", p.Destination, DropDestination)
+// unclaimed says what is wrong with a packet that is for none of the instances.
+func unclaimed(p Packet, own netip.Addr) error {
+	if err := (Config{}).checkPath(p, own); err != nil {
+		return err
 	}
-	if p.TTL != ttl {
-		return Advertisement{}, fmt.Errorf("TTL %d, want %d: %w", p.TTL, ttl, DropTTL)
+	if _, err := Parse(p.Payload, p.Source, p.Destination); err != nil {
+		return err
 	}
-	if !validSource(p.Source) {
-		return Advertisement{}, DropSource
-	}
-	if p.Source == own {
-		return Advertisement{}, DropOwn
-	}
-	return Parse(p.Payload, p.Source, p.Destination)
-}
-
-// validSource says whether a host can send from this address.
-func validSource(a netip.Addr) bool {
-	return a.Is4() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	return DropVRID
 }
 
 // attach registers an instance; its VRID must be new on this Link.
@@ -266,20 +252,23 @@ func (l *Link) pending() bool {
 	return conn != nil && conn.Pending()
 }
 
-// send sends an advertisement to the group.
-func (l *Link) send(a Advertisement) error {
+// send sends an advertisement, from the address of the link if source is the zero Addr.
+func (l *Link) send(a Advertisement, source, destination netip.Addr) error {
 	l.mu.Lock()
 	conn := l.conn
 	l.mu.Unlock()
 	if conn == nil {
 		return fmt.Errorf("sending an advertisement on %s: %w", l.name, net.ErrClosed)
 	}
-	b, err := a.Marshal(conn.Source(), group4)
+	if !source.IsValid() {
+		source = conn.Source()
+	}
+	b, err := a.Marshal(source, destination)
 	if err != nil {
 		return err
 	}
-	if err := conn.Send(group4, b); err != nil {
-		return fmt.Errorf("sending an advertisement on %s: %w", l.name, err)
+	if err := conn.Send(source, destination, b); err != nil {
+		return fmt.Errorf("sending an advertisement on %s to %s: %w", l.name, destination, err)
 	}
 	return nil
 }

@@ -143,7 +143,7 @@ func TestNoAddressIsAFault(t *testing.T) {
 		o.set(host(5), vrrp.ErrNoAddress)
 		r.link.Reopen()
 		sleep(0)
-		want(t, &r.diary, "3.609375s release", "3.609375s master to fault: opening a VRRP socket on eth0: no IPv4 address")
+		want(t, &r.diary, "3.609375s release", "3.609375s master to fault: opening a VRRP socket on eth0: no address to send from")
 		sent := s.Sent()
 		if last := sent[len(sent)-1].Packet; last.Source != host(5) || last.Payload[2] != 0 {
 			t.Errorf("last sent: priority %d by %s, want 0", last.Payload[2], last.Source)
@@ -176,7 +176,7 @@ func TestOpenIsTriedAgain(t *testing.T) {
 		want(t, &o.diary, "0s open fails", "100ms open fails", "300ms open fails", "700ms open fails", "1.5s open fails", "2.5s open fails")
 		o.set(host(5), nil)
 		sleep(time.Second)
-		want(t, &r.diary, "0s initialize to fault: opening a VRRP socket on eth0: no IPv4 address", "3.5s fault to backup: recovered")
+		want(t, &r.diary, "0s initialize to fault: opening a VRRP socket on eth0: no address to send from", "3.5s fault to backup: recovered")
 	})
 }
 
@@ -238,7 +238,7 @@ func TestLinkSortsByVRID(t *testing.T) {
 		sleep(0)
 		for range 5 {
 			for _, vrid := range []uint8{52, 53, 53} {
-				p.advertise(vrrp.Advertisement{VRID: vrid, Priority: 200, Interval: time.Second, Addresses: vips})
+				p.advertise(vrrp.Advertisement{Version: vrrp.Version3, VRID: vrid, Priority: 200, Interval: time.Second, Addresses: vips})
 			}
 			sleep(time.Second)
 		}
@@ -266,11 +266,11 @@ func TestLinkSortsByVRID(t *testing.T) {
 func TestDropsAreLoggedOnceAMinute(t *testing.T) {
 	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
 		for range 150 {
-			b, err := vrrp.Advertisement{VRID: 51, Priority: 200, Interval: time.Second, Addresses: vips}.Marshal(host(8), group)
+			b, err := vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 200, Interval: time.Second, Addresses: vips}.Marshal(host(8), group)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := p.conn.Send(group, b); err != nil { // with the pseudo-header of another source
+			if err := p.conn.Send(p.conn.Source(), group, b); err != nil { // with the pseudo-header of another source
 				t.Fatal(err)
 			}
 			sleep(time.Second)

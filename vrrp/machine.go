@@ -18,6 +18,13 @@ type Machine struct {
 	masterInterval time.Duration // Active_Adver_Interval, learned from the Master; 0 while nobody was heard
 	master         netip.Addr    // whom this Backup would replace; the zero Addr while nobody was heard
 	masterPriority uint8         // what it advertised last, 0 if it has resigned
+	bypassed       bool          // its last advertisement was let pass by, because this Backup outranks it
+
+	gate      string // why this router must not become Master now, "" if it may
+	turn      string // why a Backup at the gate would be Master by now, "" if none waits
+	deferring bool   // PreemptTimer runs
+	deferred  bool   // it has run out
+	aside     bool   // stepped down: does not preempt
 
 	holding   bool // the addresses are on the interface, or may be
 	releasing bool // ReleaseTimer runs
@@ -27,6 +34,8 @@ type Machine struct {
 	replied   bool // ReplyTimer runs
 	listening bool // Master that overslept: AdvertTimer runs for a skew time, in which it says nothing
 	rival     bool // another one was heard while listening
+	resigning bool // HandoverTimer runs
+	suspects  bool // RivalTimer runs
 }
 
 // NewMachine returns a Machine in Initialize. The configuration must be valid.
@@ -60,6 +69,12 @@ func (m *Machine) Step(ev Event) []Action {
 	case SourceChanged:
 		m.source = ev.Source
 		return nil
+	case Gate:
+		return m.gated(ev.Reason)
+	case StepDown:
+		return m.stepDown(ev)
+	case Reclaim:
+		return m.reclaim(ev)
 	}
 	panic(fmt.Sprintf("vrrp: unknown event %T", ev))
 }
@@ -78,18 +93,35 @@ func (m *Machine) startup(ev Startup) []Action {
 
 // begin enters the election, at the start and after a fault.
 func (m *Machine) begin(reason string) []Action {
-	if m.config.Priority == PriorityOwner {
+	owner := m.config.Priority == PriorityOwner
+	if owner && m.gate == "" {
 		return m.becomeMaster(reason + " as the owner of the addresses")
 	}
-	m.adopting = m.holding
+	m.adopting = m.holding && !owner
 	if m.adopting {
 		reason += " with the addresses on the interface"
 	}
-	m.masterInterval, m.master = 0, netip.Addr{}
-	return []Action{
-		Arm{DownTimer, m.masterDown()},
-		m.enter(Backup, reason),
+	actions := append(m.watch(), m.enter(Backup, reason))
+	if owner {
+		m.turn = reason + " as the owner of the addresses"
 	}
+	return actions
+}
+
+// watch starts the wait of a Backup that has heard nobody yet.
+func (m *Machine) watch() []Action {
+	m.masterInterval, m.master, m.bypassed, m.turn = 0, netip.Addr{}, false, ""
+	return append(m.endDeferral(), Arm{DownTimer, m.masterDown()})
+}
+
+// endDeferral forgets that a Master of lower priority was borne with.
+func (m *Machine) endDeferral() []Action {
+	running := m.deferring
+	m.deferring, m.deferred = false, false
+	if !running {
+		return nil
+	}
+	return []Action{Cancel{PreemptTimer}}
 }
 
 func (m *Machine) expired(ev Expired) []Action {
@@ -100,13 +132,22 @@ func (m *Machine) expired(ev Expired) []Action {
 		if m.state != Backup {
 			return nil
 		}
-		return m.becomeMaster(m.vacancy(ev.Late))
+		m.turn = m.vacancy(ev.Late)
+		if m.gate != "" {
+			return nil
+		}
+		return m.becomeMaster(m.turn)
 	case ReleaseTimer:
 		return m.lingerOver()
 	case HandoverTimer:
 		return m.handoverOverdue()
 	case ReplyTimer:
 		m.replied = false
+		return nil
+	case RivalTimer:
+		return m.rivalGone()
+	case PreemptTimer:
+		m.deferring, m.deferred = false, true
 		return nil
 	}
 	panic(fmt.Sprintf("vrrp: unknown timer %d", ev.Timer))
@@ -115,11 +156,13 @@ func (m *Machine) expired(ev Expired) []Action {
 // vacancy is why a Backup becomes Master, when its down timer was noticed late.
 func (m *Machine) vacancy(late time.Duration) string {
 	switch {
+	case m.aside && m.holding && !m.releasing:
+		return "nobody has taken over"
 	case !m.master.IsValid():
 		return "no master heard"
 	case m.masterPriority == priorityResign:
 		return fmt.Sprintf("%s resigned", m.master)
-	case m.outranks(m.masterPriority):
+	case m.bypassed:
 		return fmt.Sprintf("%s has the lower priority %d", m.master, m.masterPriority)
 	}
 	return fmt.Sprintf("no advertisement from %s for %s", m.master, (m.masterDown() + late).Round(time.Millisecond))
@@ -127,7 +170,21 @@ func (m *Machine) vacancy(late time.Duration) string {
 
 // outranks says whether this Backup takes over from a Master of this priority that is alive.
 func (m *Machine) outranks(priority uint8) bool {
-	return priority < m.config.Priority && m.config.preempts()
+	return priority < m.config.Priority && m.config.preempts() && !m.aside
+}
+
+// takeTurn makes the Backup whose turn it is Master, unless the gate is shut.
+func (m *Machine) takeTurn() []Action {
+	if m.gate != "" || m.turn == "" || m.state != Backup {
+		return nil
+	}
+	return append([]Action{Cancel{DownTimer}}, m.becomeMaster(m.turn)...)
+}
+
+// gated opens the gate, or shuts it for a reason.
+func (m *Machine) gated(reason string) []Action {
+	m.gate = reason
+	return m.takeTurn()
 }
 
 // becomeMaster takes the addresses first and advertises then: from the first advertisement on the old Master lets
@@ -138,8 +195,11 @@ func (m *Machine) becomeMaster(reason string) []Action {
 		m.releasing = false
 		actions = append(actions, Cancel{ReleaseTimer})
 	}
+	actions = append(actions, m.endDeferral()...)
+	actions = append(actions, m.endHandover()...)
 	m.holding = true
 	m.adopting = false
+	m.aside, m.turn = false, ""
 	m.masterInterval = 0
 	m.listening, m.rival = false, false
 	return append(actions,
@@ -158,7 +218,7 @@ func (m *Machine) advertDue(late time.Duration) []Action {
 	// A Master that was frozen for so long has been given up by the others: listen first.
 	if late > m.masterDown() {
 		m.listening = true
-		return []Action{Arm{AdvertTimer, late + skewTime(m.config.Priority, m.config.Interval)}}
+		return []Action{Arm{AdvertTimer, late + m.skew(m.config.Interval)}}
 	}
 	actions := []Action{
 		Send{m.config.Priority},
@@ -189,8 +249,8 @@ func (m *Machine) received(ev Received) []Action {
 func (m *Machine) receivedAsBackup(ev Received) []Action {
 	a := ev.Advertisement
 	if a.Priority == priorityResign {
-		m.master, m.masterPriority = ev.Source, priorityResign
-		return []Action{Arm{DownTimer, skewTime(m.config.Priority, m.interval())}}
+		m.master, m.masterPriority, m.turn = ev.Source, priorityResign, ""
+		return []Action{Arm{DownTimer, m.skew(m.interval())}}
 	}
 	var actions []Action
 	if m.adopting {
@@ -198,48 +258,130 @@ func (m *Machine) receivedAsBackup(ev Received) []Action {
 		before := m.masterDown()
 		m.adopting = false
 		actions = append(actions, Shift{DownTimer, m.masterDown() - before})
-		actions = append(actions, m.linger())
+	}
+	if m.holding && !m.releasing {
+		actions = append(append(actions, m.endHandover()...), m.linger())
 	}
 	if m.outranks(a.Priority) {
-		if !m.master.IsValid() || m.master == ev.Source {
-			m.master, m.masterPriority = ev.Source, a.Priority
+		bear, wait := m.bear()
+		actions = append(actions, wait...)
+		if !bear {
+			if !m.master.IsValid() || m.master == ev.Source {
+				m.master, m.masterPriority, m.bypassed = ev.Source, a.Priority, true
+			}
+			return actions // the timer runs on: that is how a better Backup takes over
 		}
-		return actions // the timer runs on: that is how a better Backup takes over
+	} else {
+		actions = append(actions, m.endDeferral()...)
 	}
 	m.follow(ev)
 	return append(actions, Arm{DownTimer, m.masterDown()})
 }
 
+// bear says whether a Master of lower priority is still borne with, and what is to be done for that.
+func (m *Machine) bear() (bear bool, wait []Action) {
+	if m.deferred || m.config.PreemptDelay == 0 || m.config.Priority == PriorityOwner {
+		return false, nil
+	}
+	if !m.deferring {
+		m.deferring = true
+		wait = []Action{Arm{PreemptTimer, m.config.PreemptDelay}}
+	}
+	return true, wait
+}
+
 // follow remembers the Master.
 func (m *Machine) follow(ev Received) {
 	m.master, m.masterPriority, m.masterInterval = ev.Source, ev.Advertisement.Priority, ev.Advertisement.Interval
+	m.bypassed, m.turn = false, ""
 }
 
 // receivedAsMaster is the ADVERTISEMENT event of RFC 9568, section 6.4.3.
 func (m *Machine) receivedAsMaster(ev Received) []Action {
 	a := ev.Advertisement
 	if a.Priority == priorityResign {
-		return m.reply(Send{m.config.Priority}, Arm{AdvertTimer, m.config.Interval})
+		return append(m.reply(Send{m.config.Priority}, Arm{AdvertTimer, m.config.Interval}), m.suspect(ev))
 	}
 	if a.Priority < m.config.Priority ||
 		a.Priority == m.config.Priority && ev.Source.Compare(m.source) <= 0 {
-		return m.reply(Send{m.config.Priority})
+		return append(m.reply(Send{m.config.Priority}), m.suspect(ev))
 	}
 	reason := fmt.Sprintf("%s has priority %d", ev.Source, a.Priority)
 	if a.Priority == m.config.Priority {
 		reason = fmt.Sprintf("%s has the same priority %d and the higher address", ev.Source, a.Priority)
 	}
 	m.follow(ev)
+	m.deferring, m.deferred = false, false
 	// A last advertisement, which the RFC has not, tells the better Master that there were two: it announces its
 	// addresses again. Otherwise, when a partition has healed and this one hears the better one first, the better
 	// one never hears of it, and whoever has learned this one's hardware address keeps it.
-	return []Action{
-		Send{m.config.Priority},
-		Cancel{AdvertTimer},
-		Arm{DownTimer, m.masterDown()},
-		m.linger(),
-		m.enter(Backup, reason),
+	actions := append([]Action{Send{m.config.Priority}}, m.quiet()...)
+	return append(actions, Arm{DownTimer, m.masterDown()}, m.linger(), m.enter(Backup, reason))
+}
+
+// quiet stops what a Master does at times.
+func (m *Machine) quiet() []Action {
+	actions := []Action{Cancel{AdvertTimer}}
+	if m.suspects {
+		m.suspects = false
+		actions = append(actions, Cancel{RivalTimer})
 	}
+	return actions
+}
+
+// resign tells the others that this Master leaves, and begins to wait for the successor.
+func (m *Machine) resign() []Action {
+	m.resigning, m.repeated = true, false
+	return []Action{Send{priorityResign}, Arm{HandoverTimer, m.config.Interval}}
+}
+
+// endHandover ends that wait.
+func (m *Machine) endHandover() []Action {
+	if !m.resigning {
+		return nil
+	}
+	m.resigning = false
+	return []Action{Cancel{HandoverTimer}}
+}
+
+// stepDown is the event of that name.
+func (m *Machine) stepDown(ev StepDown) []Action {
+	if m.state != Master {
+		m.aside = m.state == Backup
+		return nil
+	}
+	m.aside = true
+	actions := m.quiet()
+	if ev.Resign {
+		actions = append(actions, m.resign()...)
+	}
+	actions = append(actions, m.watch()...)
+	return append(actions, m.enter(Backup, ev.Reason))
+}
+
+// reclaim is the event of that name.
+func (m *Machine) reclaim(ev Reclaim) []Action {
+	m.aside = false
+	if m.state != Backup || !ev.Now || !m.outranks(m.masterPriority) {
+		return nil
+	}
+	m.turn = "told to take over"
+	return m.takeTurn()
+}
+
+// suspect has the addresses announced once more when a router that loses against this Master has fallen silent: its
+// last announcement may have come after ours.
+func (m *Machine) suspect(ev Received) Action {
+	m.suspects = true
+	return Arm{RivalTimer, masterDownInterval(m.config.version(), ev.Advertisement.Priority, ev.Advertisement.Interval)}
+}
+
+func (m *Machine) rivalGone() []Action {
+	m.suspects = false
+	if m.state != Master {
+		return nil
+	}
+	return []Action{Announce{}}
 }
 
 // reply answers a router that loses against this Master, or that resigns beside it, and repairs what its gratuitous
@@ -261,7 +403,7 @@ func (m *Machine) receivedWhileLeaving(ev Received) []Action {
 	if !m.holding || m.releasing || ev.Advertisement.Priority == priorityResign {
 		return nil
 	}
-	return []Action{Cancel{HandoverTimer}, m.linger()}
+	return append(m.endHandover(), m.linger())
 }
 
 // linger starts the time after which the addresses go.
@@ -292,14 +434,14 @@ func (m *Machine) shutdown() []Action {
 	var actions []Action
 	switch m.state {
 	case Master:
-		return []Action{
-			Cancel{AdvertTimer},
-			Send{priorityResign},
-			Arm{HandoverTimer, m.config.Interval},
-			m.enter(Initialize, "shutdown"),
-		}
+		return append(append(m.quiet(), m.resign()...), m.enter(Initialize, "shutdown"))
 	case Backup:
-		actions = append(actions, Cancel{DownTimer}, m.enter(Initialize, "shutdown"))
+		actions = append(m.endDeferral(), Cancel{DownTimer})
+		if m.aside && m.holding && !m.releasing {
+			// It has stepped down and nobody has taken over yet: the hand-over goes on.
+			return append(append(actions, m.resign()...), m.enter(Initialize, "shutdown"))
+		}
+		actions = append(actions, m.enter(Initialize, "shutdown"))
 	case Fault:
 		actions = append(actions, m.enter(Initialize, "shutdown"))
 	case Initialize:
@@ -317,12 +459,16 @@ func (m *Machine) shutdown() []Action {
 // handoverOverdue comes when a Master that shuts down has heard nobody for an interval: once more, the packet may
 // have been lost; the second time there is nobody.
 func (m *Machine) handoverOverdue() []Action {
-	if !m.leaving || m.releasing {
+	if m.releasing || !m.leaving && m.state != Backup {
 		return nil
 	}
 	if !m.repeated {
 		m.repeated = true
 		return []Action{Send{priorityResign}, Arm{HandoverTimer, max(m.config.Interval, minHandover)}}
+	}
+	m.resigning = false
+	if !m.leaving {
+		return nil // one that has stepped down keeps the addresses until DownTimer has run out
 	}
 	m.holding = false
 	return []Action{Release{}, Done{}}
@@ -332,9 +478,10 @@ func (m *Machine) failed(reason string) []Action {
 	m.fault = reason
 	switch m.state {
 	case Master:
-		return m.enterFault([]Action{Cancel{AdvertTimer}, Send{priorityResign}})
+		return m.enterFault(append(m.quiet(), Send{priorityResign}))
 	case Backup:
-		return m.enterFault([]Action{Cancel{DownTimer}})
+		m.turn = ""
+		return m.enterFault(append(append(m.endDeferral(), m.endHandover()...), Cancel{DownTimer}))
 	case Initialize:
 		if !m.leaving {
 			return nil // Startup looks at it
@@ -406,7 +553,12 @@ func (m *Machine) interval() time.Duration {
 // masterDown is how long a Backup waits for the Master.
 func (m *Machine) masterDown() time.Duration {
 	if m.adopting {
-		return m.interval() + skewTime(m.config.Priority, m.interval())
+		return m.interval() + m.skew(m.interval())
 	}
-	return masterDownInterval(m.config.Priority, m.interval())
+	return masterDownInterval(m.config.version(), m.config.Priority, m.interval())
+}
+
+// skew is the Skew_Time at this interval.
+func (m *Machine) skew(interval time.Duration) time.Duration {
+	return skewTime(m.config.version(), m.config.Priority, interval)
 }

@@ -20,9 +20,14 @@ const (
 	down = 3*second + skew
 )
 
+// suspicion is what follows an advertisement of a router that loses, or leaves, while this one is Master.
+func suspicion(priority uint8) vrrp.Action {
+	return vrrp.Arm{Timer: vrrp.RivalTimer, After: vrrp.MasterDownInterval(priority, time.Second)}
+}
+
 func heard(priority uint8, n int, interval time.Duration) vrrp.Received {
 	return vrrp.Received{
-		Advertisement: vrrp.Advertisement{VRID: 51, Priority: priority, Interval: interval, Addresses: vips},
+		Advertisement: vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: priority, Interval: interval, Addresses: vips},
 		Source:        host(n),
 	}
 }
@@ -210,8 +215,8 @@ func TestMachine(t *testing.T) {
 			name: "frozen for longer than the others wait (TMR-11)", given: toMaster, event: vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1},
 			want: []vrrp.Action{vrrp.Arm{Timer: vrrp.AdvertTimer, After: down + 1 + skew}},
 		},
-		{name: "a loser is not answered while listening", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}), event: heard(50, 9, second)},
-		{name: "priority 0 is not answered while listening", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}), event: heard(0, 9, second)},
+		{name: "a loser is not answered while listening", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}), event: heard(50, 9, second), want: []vrrp.Action{suspicion(50)}},
+		{name: "priority 0 is not answered while listening", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}), event: heard(0, 9, second), want: []vrrp.Action{suspicion(0)}},
 		{
 			name: "asserting after listening, with a rival", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}, heard(50, 9, second)), event: vrrp.Expired{Timer: vrrp.AdvertTimer},
 			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second}, vrrp.Announce{}},
@@ -230,7 +235,7 @@ func TestMachine(t *testing.T) {
 		},
 		{
 			name: "master again, the listening is over", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}, heard(200, 9, second), vrrp.Expired{Timer: vrrp.DownTimer}), event: heard(50, 9, second),
-			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}},
+			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}, suspicion(50)},
 		},
 		{
 			name: "the rival is forgotten afterwards", given: after(toMaster, vrrp.Expired{Timer: vrrp.AdvertTimer, Late: down + 1}, heard(50, 9, second), vrrp.Expired{Timer: vrrp.AdvertTimer}), event: vrrp.Expired{Timer: vrrp.AdvertTimer},
@@ -298,11 +303,11 @@ func TestMachine(t *testing.T) {
 		},
 		{
 			name: "equal priority, lower address (FSM-17)", given: toMaster, event: heard(100, 4, second),
-			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}},
+			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}, suspicion(100)},
 		},
 		{
 			name: "lower priority as master (FSM-20)", given: toMaster, event: heard(1, 9, second),
-			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}},
+			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}, suspicion(1)},
 		},
 		{
 			name: "priority 0 as master (FSM-22)", given: toMaster, event: heard(0, 9, second),
@@ -311,18 +316,19 @@ func TestMachine(t *testing.T) {
 				vrrp.Arm{Timer: vrrp.AdvertTimer, After: second},
 				vrrp.Announce{},
 				vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms},
+				suspicion(0),
 			},
 		},
-		{name: "a second loser at once (RX-43)", given: after(toMaster, heard(1, 9, second)), event: heard(2, 8, second)},
-		{name: "a second resignation at once (RX-43)", given: after(toMaster, heard(0, 9, second)), event: heard(0, 9, second)},
+		{name: "a second loser at once (RX-43)", given: after(toMaster, heard(1, 9, second)), event: heard(2, 8, second), want: []vrrp.Action{suspicion(2)}},
+		{name: "a second resignation at once (RX-43)", given: after(toMaster, heard(0, 9, second)), event: heard(0, 9, second), want: []vrrp.Action{suspicion(0)}},
 		{name: "the pause after an answer ends", given: after(toMaster, heard(1, 9, second)), event: vrrp.Expired{Timer: vrrp.ReplyTimer}},
 		{
 			name: "a second loser after the pause", given: after(toMaster, heard(1, 9, second), vrrp.Expired{Timer: vrrp.ReplyTimer}), event: heard(2, 8, second),
-			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}},
+			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}, suspicion(2)},
 		},
 		{
 			name: "two owners, the other address is lower (FSM-23)", config: owner, given: toBackup, event: heard(255, 4, second),
-			want: []vrrp.Action{vrrp.Send{Priority: 255}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}},
+			want: []vrrp.Action{vrrp.Send{Priority: 255}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}, suspicion(255)},
 		},
 		{
 			name: "two owners, the other address is higher (FSM-23)", config: owner, given: toBackup, event: heard(255, 6, second),
@@ -473,7 +479,7 @@ func TestMachine(t *testing.T) {
 		{name: "another source as master", given: toMaster, event: vrrp.SourceChanged{Source: host(7)}},
 		{
 			name: "which decides between equals", given: after(toMaster, vrrp.SourceChanged{Source: host(7)}), event: heard(100, 6, second),
-			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}},
+			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}, suspicion(100)},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -358,7 +358,7 @@ func TestMasterAssertsItselfAgainstALosingAdvertisement(t *testing.T) {
 // indicate via network management that an error occurred". Each refused packet is counted under one reason.
 func TestInvalidPacketsAreDiscardedAndCounted(t *testing.T) {
 	good := func() vrrp.Packet {
-		b, err := vrrp.Advertisement{VRID: 51, Priority: 200, Interval: time.Second, Addresses: vips}.Marshal(host(9), group)
+		b, err := vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 200, Interval: time.Second, Addresses: vips}.Marshal(host(9), group)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -431,7 +431,7 @@ func TestOtherAddressesAreReportedAndAccepted(t *testing.T) {
 			paper(t, config(100), func(t *testing.T, r *router, p *peer) {
 				untilMaster(t, r)
 				for range 3 {
-					p.advertise(vrrp.Advertisement{VRID: 51, Priority: 200, Interval: time.Second, Addresses: tt.addresses})
+					p.advertise(vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 200, Interval: time.Second, Addresses: tt.addresses})
 					sleep(time.Second)
 				}
 				wantState(t, r, vrrp.Backup)

@@ -116,8 +116,8 @@ type wire struct {
 	diary *diary
 }
 
-func (w wire) Send(destination netip.Addr, payload []byte) error {
-	err := w.Conn.Send(destination, payload)
+func (w wire) Send(source, destination netip.Addr, payload []byte) error {
+	err := w.Conn.Send(source, destination, payload)
 	a, parseErr := vrrp.Parse(payload, w.Source(), destination)
 	switch {
 	case parseErr != nil:
@@ -230,7 +230,7 @@ func newPeer(t *testing.T, s *vrrptest.Segment, n int) *peer {
 // send sends one advertisement of VRID 51.
 func (p *peer) send(priority uint8, interval time.Duration) {
 	p.t.Helper()
-	p.advertise(vrrp.Advertisement{VRID: 51, Priority: priority, Interval: interval, Addresses: vips})
+	p.advertise(vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: priority, Interval: interval, Addresses: vips})
 }
 
 func (p *peer) advertise(a vrrp.Advertisement) {
@@ -239,7 +239,7 @@ func (p *peer) advertise(a vrrp.Advertisement) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if err := p.conn.Send(group, b); err != nil {
+	if err := p.conn.Send(p.conn.Source(), group, b); err != nil {
 		p.t.Fatal(err)
 	}
 }

@@ -113,7 +113,7 @@ func (s *simulation) send(n *node, priority uint8) {
 	}
 	c := n.machine.Config()
 	ev := vrrp.Received{
-		Advertisement: vrrp.Advertisement{VRID: c.VRID, Priority: priority, Interval: c.Interval, Addresses: c.Addresses},
+		Advertisement: vrrp.Advertisement{Version: vrrp.Version3, VRID: c.VRID, Priority: priority, Interval: c.Interval, Addresses: c.Addresses},
 		Source:        host(n.name),
 	}
 	for _, to := range s.nodes {

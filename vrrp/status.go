@@ -24,7 +24,17 @@ type Status struct {
 	// MasterPriority and MasterInterval are what that router advertised last, 0 if there is none.
 	MasterPriority uint8
 	MasterInterval time.Duration
-	Counters       Counters
+	// Gate is why this router must not become Master at present, "" if it may.
+	Gate string
+	// Aside says that it has stepped down and leaves the lead to the others.
+	Aside bool
+	// Rival is another router that is Master too, as far as this Master knows, and RivalSince when it was first heard;
+	// the zero Addr if there is none.
+	Rival      netip.Addr
+	RivalSince time.Time
+	// Peers are the other routers that were heard, at most 32.
+	Peers    []PeerStatus
+	Counters Counters
 }
 
 // Counters count what happened to an Instance since its start.
@@ -45,6 +55,10 @@ type Counters struct {
 	// AddressMismatches and IntervalMismatches count advertisements that list other addresses, or another
 	// interval, than are configured here. They are accepted, RFC 9568, section 7.1.
 	AddressMismatches, IntervalMismatches uint64
+	// Late counts advertisements and takeovers that were late by more than a tenth of the interval, and MaxLate is the
+	// latest of all.
+	Late    uint64
+	MaxLate time.Duration
 	// Dropped counts invalid packets by reason.
 	Dropped map[DropReason]uint64
 }

@@ -19,6 +19,10 @@ const (
 	HandoverTimer
 	// ReplyTimer holds back further answers to routers that lose against this Master.
 	ReplyTimer
+	// RivalTimer runs while another router may be Master too.
+	RivalTimer
+	// PreemptTimer runs while a Backup bears with a Master of lower priority.
+	PreemptTimer
 
 	timers // how many there are
 )
@@ -36,6 +40,10 @@ func (t Timer) String() string {
 		return "handover"
 	case ReplyTimer:
 		return "reply"
+	case RivalTimer:
+		return "rival"
+	case PreemptTimer:
+		return "preempt"
 	}
 	return fmt.Sprintf("timer %d", uint8(t))
 }
@@ -51,13 +59,17 @@ const (
 	replyPause = 100 * time.Millisecond
 )
 
-// skewTime is the Skew_Time of RFC 9568, section 6.1: (256 - Priority) * Active_Adver_Interval / 256. It is exact
-// to the nanosecond, so that neighbouring priorities never fall together.
-func skewTime(priority uint8, interval time.Duration) time.Duration {
+// skewTime is the Skew_Time: in version 3 (256 - Priority) * Active_Adver_Interval / 256, RFC 9568, section 6.1, in
+// version 2 (256 - Priority) / 256 seconds whatever the interval, RFC 3768, section 6.1. It is exact to the nanosecond,
+// so that neighbouring priorities never fall together.
+func skewTime(v Version, priority uint8, interval time.Duration) time.Duration {
+	if v == Version2 {
+		interval = time.Second
+	}
 	return time.Duration(256-int(priority)) * interval / 256
 }
 
 // masterDownInterval is the Active_Down_Interval of RFC 9568, section 6.1: 3 * Active_Adver_Interval + Skew_Time.
-func masterDownInterval(priority uint8, interval time.Duration) time.Duration {
-	return 3*interval + skewTime(priority, interval)
+func masterDownInterval(v Version, priority uint8, interval time.Duration) time.Duration {
+	return 3*interval + skewTime(v, priority, interval)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
@@ -71,7 +70,7 @@ func runDaemon(ctx context.Context, path, name, runtime string, log *slog.Logger
 	var serving *director.Director
 	electing, err := elector.New(elector.Options{
 		Network:   network,
-		Open:      func(ifname string, virtual ...netip.Addr) (vrrp.Conn, error) { return vrrp.Listen(ifname, virtual...) },
+		Open:      vrrp.Listen,
 		Announcer: vip.NewAnnouncer(vip.AnnouncerOptions{Link: network.Link, Log: log}),
 		OnTransition: func(instance string, t vrrp.Transition) {
 			serving.SetMaster(instance, t.To == vrrp.Master)

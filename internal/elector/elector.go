@@ -32,9 +32,9 @@ type Network interface {
 type Options struct {
 	Network Network
 
-	// Open opens the VRRP socket of an interface. The virtual addresses are
-	// never the source of an advertisement.
-	Open func(ifname string, virtual ...netip.Addr) (vrrp.Conn, error)
+	// Open opens the VRRP socket of an interface and a family. The virtual
+	// addresses are never the source of an advertisement.
+	Open func(ifname string, family vrrp.Family, virtual ...netip.Addr) (vrrp.Conn, error)
 
 	// Announcer tells the neighbours where an address is.
 	Announcer *vip.Announcer
@@ -63,7 +63,7 @@ type Elector struct {
 
 	mu      sync.Mutex // guards what follows
 	members map[router]*member
-	links   map[string]*link
+	links   map[linkID]*link
 }
 
 // New returns an elector that has no instance yet: Configure gives it some.
@@ -74,7 +74,7 @@ func New(o Options) (*Elector, error) {
 		wanted:  make(chan []configs.Instance, 1),
 		ended:   make(chan struct{}, 1),
 		members: make(map[router]*member),
-		links:   make(map[string]*link),
+		links:   make(map[linkID]*link),
 	}
 	var err error
 	e.addresses, err = vip.NewReconciler(o.Network, vip.Options{
@@ -141,11 +141,13 @@ func (e *Elector) Run(ctx context.Context) error {
 // router names a virtual router as its neighbours know it. An instance that is
 // only renamed stays the same router.
 type router struct {
-	ifname string
-	vrid   uint8
+	linkID
+	vrid uint8
 }
 
-func routerOf(i configs.Instance) router { return router{i.Interface, i.VRID} }
+func routerOf(i configs.Instance) router {
+	return router{linkID{i.Interface, vrrpConfig(i).Family()}, i.VRID}
+}
 
 // configure brings the members in line with the instances.
 func (e *Elector) configure(ctx context.Context, instances []configs.Instance) {
@@ -190,7 +192,7 @@ func (e *Elector) configure(ctx context.Context, instances []configs.Instance) {
 func (e *Elector) newMember(ctx context.Context, config configs.Instance, have []vip.Address) *member {
 	left := slices.ContainsFunc(addressesOf(config), func(a vip.Address) bool { return slices.Contains(have, a) })
 	running, cancel := context.WithCancel(ctx)
-	m := &member{elector: e, link: e.openLink(ctx, config.Interface), config: config, holding: left, ctx: running, cancel: cancel}
+	m := &member{elector: e, link: e.openLink(ctx, routerOf(config).linkID), config: config, holding: left, ctx: running, cancel: cancel}
 	m.instance = vrrp.NewInstance(m.link.vrrp, vrrpConfig(config), m, vrrp.Options{
 		Name:         config.Name,
 		Holding:      left,

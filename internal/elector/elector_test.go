@@ -76,9 +76,9 @@ type speaker struct {
 	journal *journal
 }
 
-func (s speaker) Send(to netip.Addr, payload []byte) error {
+func (s speaker) Send(from, to netip.Addr, payload []byte) error {
 	s.journal.add("advertise priority %d", payload[2])
-	return s.Conn.Send(to, payload)
+	return s.Conn.Send(from, to, payload)
 }
 
 func newHost(t *testing.T, segment *vrrptest.Segment, address string) *host {
@@ -111,7 +111,7 @@ func (h *host) start(instances ...configs.Instance) {
 	var err error
 	h.elector, err = New(Options{
 		Network: h,
-		Open: func(string, ...netip.Addr) (vrrp.Conn, error) {
+		Open: func(string, vrrp.Family, ...netip.Addr) (vrrp.Conn, error) {
 			return speaker{h.segment.Listen(h.address), h.journal}, nil
 		},
 		Announcer:    vip.NewAnnouncer(vip.AnnouncerOptions{Link: h.Link, Dial: h.wire.Dial}),
@@ -250,7 +250,8 @@ func TestAYieldingMasterAnnouncesNoMore(t *testing.T) {
 		wait(5*time.Second - 50*time.Millisecond)
 		a := newHost(t, segment, "192.168.50.31")
 		advertisement, err := vrrp.Advertisement{
-			VRID: 51, Priority: 150, Interval: time.Second, Addresses: []netip.Addr{netip.MustParseAddr("192.168.50.100")},
+			Version: vrrp.Version3,
+			VRID:    51, Priority: 150, Interval: time.Second, Addresses: []netip.Addr{netip.MustParseAddr("192.168.50.100")},
 		}.Marshal(a.address, netip.MustParseAddr("224.0.0.18"))
 		if err != nil {
 			t.Fatal(err)

@@ -11,9 +11,15 @@ import (
 	"lvsd/vrrp"
 )
 
-// link is one interface with the instances on it.
+// linkID names a link.
+type linkID struct {
+	ifname string
+	family vrrp.Family
+}
+
+// link is one interface with the instances of one family on it.
 type link struct {
-	name   string
+	linkID
 	vrrp   *vrrp.Link
 	cancel context.CancelFunc
 	users  int      // guarded by Elector.mu
@@ -22,18 +28,18 @@ type link struct {
 
 // openLink returns the link of an interface, started if it is not in use yet.
 // Each call needs one of closeLink.
-func (e *Elector) openLink(ctx context.Context, name string) *link {
+func (e *Elector) openLink(ctx context.Context, id linkID) *link {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l := e.links[name]
+	l := e.links[id]
 	if l == nil {
-		open := func() (vrrp.Conn, error) { return e.options.Open(name, e.virtual()...) }
+		open := func() (vrrp.Conn, error) { return e.options.Open(id.ifname, id.family, e.virtual()...) }
 		running, cancel := context.WithCancel(ctx)
-		l = &link{name: name, vrrp: vrrp.NewLink(name, open, e.log), cancel: cancel}
-		e.links[name] = l
+		l = &link{linkID: id, vrrp: vrrp.NewLink(id.ifname, open, e.log), cancel: cancel}
+		e.links[id] = l
 		e.reading.Go(func() {
 			if err := l.vrrp.Run(running); err != nil && !errors.Is(err, context.Canceled) {
-				e.log.Error("reading VRRP", "interface", name, "error", err)
+				e.log.Error("reading VRRP", "interface", id.ifname, "error", err)
 			}
 		})
 	}
@@ -48,7 +54,7 @@ func (e *Elector) closeLink(l *link) {
 	l.users--
 	if l.users == 0 {
 		l.cancel()
-		delete(e.links, l.name)
+		delete(e.links, l.linkID)
 	}
 }
 
@@ -75,7 +81,7 @@ func (e *Elector) lookAtLinks() {
 	members := slices.Collect(maps.Values(e.members))
 	e.mu.Unlock()
 	for _, l := range links {
-		now, err := e.options.Network.Link(l.name)
+		now, err := e.options.Network.Link(l.ifname)
 		now.Addresses = slices.DeleteFunc(now.Addresses, func(p netip.Prefix) bool { return slices.Contains(virtual, p.Addr()) })
 		if now.Index != l.seen.Index || !slices.Equal(now.Addresses, l.seen.Addresses) {
 			l.vrrp.Reopen()
@@ -83,27 +89,33 @@ func (e *Elector) lookAtLinks() {
 		l.seen = now
 		for _, m := range members {
 			if m.link == l {
-				m.instance.SetFault(fault(now, l.name, err))
+				m.instance.SetFault(fault(now, l.linkID, err))
 			}
 		}
 	}
 }
 
-// fault says in plain words why an interface cannot carry VRRP, or nothing if
-// it can. The addresses of l are the interface's own, without virtual ones; err
-// is why l could not be read.
-func fault(l vip.Link, name string, err error) string {
+// fault says in plain words why an interface cannot carry VRRP of a family, or
+// nothing if it can. The addresses of l are the interface's own, without virtual
+// ones; err is why l could not be read.
+func fault(l vip.Link, id linkID, err error) string {
+	name := "interface " + id.ifname
+	own := func(p netip.Prefix) bool {
+		return id.family == vrrp.IPv4 && p.Addr().Is4() || id.family == vrrp.IPv6 && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()
+	}
 	switch {
 	case errors.Is(err, vip.ErrNoLink):
-		return "interface " + name + " is missing"
+		return name + " is missing"
 	case err != nil:
-		return "interface " + name + ": " + err.Error()
+		return name + ": " + err.Error()
 	case !l.Up:
-		return "interface " + name + " is down"
+		return name + " is down"
 	case !l.Carrier:
-		return "interface " + name + " has no carrier"
-	case !slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr().Is4() }):
-		return "interface " + name + " has no IPv4 address of its own"
+		return name + " has no carrier"
+	case slices.ContainsFunc(l.Addresses, own):
+		return ""
+	case id.family == vrrp.IPv6:
+		return name + " has no link-local IPv6 address of its own"
 	}
-	return ""
+	return name + " has no IPv4 address of its own"
 }

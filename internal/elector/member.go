@@ -66,11 +66,11 @@ func (m *member) addresses() []vip.Address {
 func (m *member) Take(ctx context.Context) error {
 	errTake := m.hold(ctx, true)
 	if errTake != nil {
-		errTake = fmt.Errorf("putting the addresses on %s: %w", m.link.name, errTake)
+		errTake = fmt.Errorf("putting the addresses on %s: %w", m.link.ifname, errTake)
 	}
 	errAnnounce := m.elector.options.Announcer.Announce(ctx, m.addresses())
 	if errAnnounce != nil {
-		errAnnounce = fmt.Errorf("announcing the addresses on %s: %w", m.link.name, errAnnounce)
+		errAnnounce = fmt.Errorf("announcing the addresses on %s: %w", m.link.ifname, errAnnounce)
 	}
 	return errors.Join(errTake, errAnnounce)
 }
@@ -82,7 +82,7 @@ func (m *member) Announce() { m.elector.announceSoon(m.addresses()) }
 // Release takes the addresses off the interface. It implements vrrp.Holder.
 func (m *member) Release(ctx context.Context) error {
 	if err := m.hold(ctx, false); err != nil {
-		return fmt.Errorf("taking the addresses off %s: %w", m.link.name, err)
+		return fmt.Errorf("taking the addresses off %s: %w", m.link.ifname, err)
 	}
 	return nil
 }

@@ -183,8 +183,8 @@ func (c *Conn) Fail(err error) {
 	c.failure = err
 }
 
-// Send puts a packet on the segment.
-func (c *Conn) Send(destination netip.Addr, payload []byte) error {
+// Send puts a packet on the segment; unicast arrives at the host with that address alone.
+func (c *Conn) Send(source, destination netip.Addr, payload []byte) error {
 	s := c.segment
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,10 +197,13 @@ func (c *Conn) Send(destination netip.Addr, payload []byte) error {
 	if !destination.IsValid() {
 		return fmt.Errorf("sending to %s", destination)
 	}
-	p := vrrp.Packet{Source: c.source, Destination: destination, TTL: 255, Payload: slices.Clone(payload)}
+	p := vrrp.Packet{Source: source, Destination: destination, TTL: 255, Payload: slices.Clone(payload)}
 	s.sent = append(s.sent, Sent{Time: time.Now(), Packet: p})
 	for _, other := range s.conns {
-		if other == c || s.sides[other.source] != s.sides[c.source] || s.random.Float64() < s.loss {
+		if other == c || !destination.IsMulticast() && destination != other.source {
+			continue
+		}
+		if s.sides[other.source] != s.sides[c.source] || s.random.Float64() < s.loss {
 			continue
 		}
 		s.carry(other, p)

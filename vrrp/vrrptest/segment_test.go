@@ -48,7 +48,7 @@ func three(t *testing.T, test func(s *vrrptest.Segment, send func(n int), atA, a
 		atA, atB, atC := count(t, sender), count(t, s.Listen(b)), count(t, s.Listen(c))
 		test(s, func(n int) {
 			for range n {
-				if err := sender.Send(group, []byte{1, 2, 3}); err != nil {
+				if err := sender.Send(sender.Source(), group, []byte{1, 2, 3}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -134,7 +134,7 @@ func TestConn(t *testing.T) {
 		t.Error("a new Conn has a packet, or a wrong address")
 	}
 	payload := []byte{1, 2, 3}
-	if err := sender.Send(group, payload); err != nil {
+	if err := sender.Send(sender.Source(), group, payload); err != nil {
 		t.Fatal(err)
 	}
 	payload[0] = 9
@@ -162,14 +162,14 @@ func TestConn(t *testing.T) {
 	if err := <-failed; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("error %v", err)
 	}
-	if err := receiver.Send(group, payload); !errors.Is(err, net.ErrClosed) {
+	if err := receiver.Send(receiver.Source(), group, payload); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("error %v", err)
 	}
 	if err := receiver.Close(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("error %v", err)
 	}
 	sender.Fail(errors.New("no"))
-	if err := sender.Send(group, payload); err == nil || err.Error() != "no" {
+	if err := sender.Send(sender.Source(), group, payload); err == nil || err.Error() != "no" {
 		t.Errorf("error %v", err)
 	}
 	open := s.Open(c)
