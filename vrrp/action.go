@@ -16,7 +16,11 @@ type Announce struct{}
 type Release struct{}
 
 // Send sends an advertisement of the current configuration with this priority; 0 says that the Master leaves.
-type Send struct{ Priority uint8 }
+type Send struct {
+	Priority uint8
+	// Interval is the one to advertise; 0 stands for that of the configuration.
+	Interval time.Duration
+}
 
 // Arm starts a timer, or starts it again. After counts from the moment of the event; the moment of an Expired is
 // when the timer ran out and not when that was noticed, so a cadence does not drift.

@@ -1,6 +1,7 @@
 package vrrp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -446,7 +447,7 @@ func (i *Instance) step(ctx context.Context, ev Event, at time.Time) {
 		case Release:
 			i.release(ctx)
 		case Send:
-			i.send(action.Priority)
+			i.send(action)
 		case Arm:
 			i.arm(action, at)
 		case Shift:
@@ -515,10 +516,10 @@ func (i *Instance) holderError(doing string, err error) {
 	i.mu.Unlock()
 }
 
-func (i *Instance) send(priority uint8) {
+func (i *Instance) send(s Send) {
 	config := i.machine.config
 	a := Advertisement{
-		Version: config.version(), VRID: config.VRID, Priority: priority, Interval: config.Interval,
+		Version: config.version(), VRID: config.VRID, Priority: s.Priority, Interval: cmp.Or(s.Interval, config.Interval),
 		Addresses: config.Addresses, Authentication: authentication(config.Password),
 	}
 	destinations := config.Peers
@@ -536,7 +537,7 @@ func (i *Instance) send(priority uint8) {
 		i.status.Counters.SendErrors++
 	} else {
 		i.status.Counters.Sent++
-		if priority == priorityResign {
+		if s.Priority == priorityResign {
 			i.status.Counters.PriorityZeroSent++
 		}
 	}

@@ -204,7 +204,7 @@ func (m *Machine) becomeMaster(reason string) []Action {
 	m.listening, m.rival = false, false
 	return append(actions,
 		Take{},
-		Send{m.config.Priority},
+		Send{Priority: m.config.Priority},
 		Arm{AdvertTimer, m.config.Interval},
 		m.enter(Master, reason),
 	)
@@ -221,7 +221,7 @@ func (m *Machine) advertDue(late time.Duration) []Action {
 		return []Action{Arm{AdvertTimer, late + m.skew(m.config.Interval)}}
 	}
 	actions := []Action{
-		Send{m.config.Priority},
+		Send{Priority: m.config.Priority},
 		Arm{AdvertTimer, m.config.Interval},
 	}
 	if m.rival {
@@ -300,11 +300,11 @@ func (m *Machine) follow(ev Received) {
 func (m *Machine) receivedAsMaster(ev Received) []Action {
 	a := ev.Advertisement
 	if a.Priority == priorityResign {
-		return append(m.reply(Send{m.config.Priority}, Arm{AdvertTimer, m.config.Interval}), m.suspect(ev))
+		return append(m.reply(Send{Priority: m.config.Priority}, Arm{AdvertTimer, m.config.Interval}), m.suspect(ev))
 	}
 	if a.Priority < m.config.Priority ||
 		a.Priority == m.config.Priority && ev.Source.Compare(m.source) <= 0 {
-		return append(m.reply(Send{m.config.Priority}), m.suspect(ev))
+		return append(m.reply(Send{Priority: m.config.Priority}), m.suspect(ev))
 	}
 	reason := fmt.Sprintf("%s has priority %d", ev.Source, a.Priority)
 	if a.Priority == m.config.Priority {
@@ -314,8 +314,13 @@ func (m *Machine) receivedAsMaster(ev Received) []Action {
 	m.deferring, m.deferred = false, false
 	// A last advertisement, which the RFC has not, tells the better Master that there were two: it announces its
 	// addresses again. Otherwise, when a partition has healed and this one hears the better one first, the better
-	// one never hears of it, and whoever has learned this one's hardware address keeps it.
-	actions := append([]Action{Send{m.config.Priority}}, m.quiet()...)
+	// one never hears of it, and whoever has learned this one's hardware address keeps it. It carries the interval of
+	// the better one, for the Backups that learn from it.
+	last := Send{Priority: m.config.Priority}
+	if m.masterInterval != m.config.Interval {
+		last.Interval = m.masterInterval
+	}
+	actions := append([]Action{last}, m.quiet()...)
 	return append(actions, Arm{DownTimer, m.masterDown()}, m.linger(), m.enter(Backup, reason))
 }
 
@@ -332,7 +337,7 @@ func (m *Machine) quiet() []Action {
 // resign tells the others that this Master leaves, and begins to wait for the successor.
 func (m *Machine) resign() []Action {
 	m.resigning, m.repeated = true, false
-	return []Action{Send{priorityResign}, Arm{HandoverTimer, m.config.Interval}}
+	return []Action{Send{Priority: priorityResign}, Arm{HandoverTimer, m.config.Interval}}
 }
 
 // endHandover ends that wait.
@@ -464,7 +469,7 @@ func (m *Machine) handoverOverdue() []Action {
 	}
 	if !m.repeated {
 		m.repeated = true
-		return []Action{Send{priorityResign}, Arm{HandoverTimer, max(m.config.Interval, minHandover)}}
+		return []Action{Send{Priority: priorityResign}, Arm{HandoverTimer, max(m.config.Interval, minHandover)}}
 	}
 	m.resigning = false
 	if !m.leaving {
@@ -478,7 +483,7 @@ func (m *Machine) failed(reason string) []Action {
 	m.fault = reason
 	switch m.state {
 	case Master:
-		return m.enterFault(append(m.quiet(), Send{priorityResign}))
+		return m.enterFault(append(m.quiet(), Send{Priority: priorityResign}))
 	case Backup:
 		m.turn = ""
 		return m.enterFault(append(append(m.endDeferral(), m.endHandover()...), Cancel{DownTimer}))

@@ -264,7 +264,7 @@ func TestMachine(t *testing.T) {
 		{
 			name: "higher priority with another interval as master", given: toMaster, event: heard(101, 9, 2*second),
 			want: []vrrp.Action{
-				vrrp.Send{Priority: 100},
+				vrrp.Send{Priority: 100, Interval: 2 * second},
 				vrrp.Cancel{Timer: vrrp.AdvertTimer},
 				vrrp.Arm{Timer: vrrp.DownTimer, After: 2 * down},
 				vrrp.Arm{Timer: vrrp.ReleaseTimer, After: 100 * ms},

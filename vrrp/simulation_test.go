@@ -1,6 +1,7 @@
 package vrrp_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -59,7 +60,7 @@ func (s *simulation) step(n *node, ev vrrp.Event, at time.Duration) {
 			}
 			n.holds = false
 		case vrrp.Send:
-			s.send(n, a.Priority)
+			s.send(n, a)
 		case vrrp.Arm:
 			deadline := at + a.After
 			if late := s.now - deadline; late > 0 {
@@ -107,13 +108,13 @@ func (s *simulation) check(n *node) {
 	}
 }
 
-func (s *simulation) send(n *node, priority uint8) {
-	if n.fault && priority != 0 {
+func (s *simulation) send(n *node, a vrrp.Send) {
+	if n.fault && a.Priority != 0 {
 		return
 	}
 	c := n.machine.Config()
 	ev := vrrp.Received{
-		Advertisement: vrrp.Advertisement{Version: vrrp.Version3, VRID: c.VRID, Priority: priority, Interval: c.Interval, Addresses: c.Addresses},
+		Advertisement: vrrp.Advertisement{Version: vrrp.Version3, VRID: c.VRID, Priority: a.Priority, Interval: cmp.Or(a.Interval, c.Interval), Addresses: c.Addresses},
 		Source:        host(n.name),
 	}
 	for _, to := range s.nodes {
