@@ -149,7 +149,7 @@ func (b *builder) choose(name string) {
 	}
 	b.config.Director = raw.build(name)
 	for _, instance := range sortedKeys(b.instances) {
-		b.config.Instances = append(b.config.Instances, b.instances[instance].build(instance, raw))
+		b.config.Instances = append(b.config.Instances, b.instances[instance].build(instance, raw, b.directors))
 	}
 }
 

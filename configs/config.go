@@ -15,6 +15,7 @@ import (
 
 	"lvsd/health"
 	"lvsd/ipvs"
+	"lvsd/vrrp"
 )
 
 // Config is a configuration as one director sees it: complete, with all
@@ -44,8 +45,16 @@ type Instance struct {
 	Interface      string
 	VRID           uint8
 	Priority       uint8
-	AdvertInterval time.Duration // a multiple of 10 ms, the unit on the wire (RFC 9568, section 5.2.7)
+	AdvertInterval time.Duration // a multiple of 10 ms, the unit on the wire (RFC 9568, section 5.2.7), or of 1 s in version 2
 	Preempt        bool
+	PreemptDelay   time.Duration
+	Version        vrrp.Version
+	Password       string // of version 2; "": no authentication
+	Checksum       vrrp.ChecksumMode
+	Source         netip.Addr   // where unicast advertisements come from; the zero Addr with multicast
+	Peers          []netip.Addr // where unicast advertisements go; none with multicast
+	Group          string       // the instances with this name move together; "" if it moves alone
+	Track          []Track
 	Addresses      []netip.Prefix // host bits kept: 192.168.50.100/24; in the order of the file
 }
 

@@ -20,6 +20,7 @@ const maxInterface = 15
 type router struct {
 	iface string
 	vrid  int
+	ipv6  bool // the families have a number space each (RFC 9568, section 5.2.3)
 }
 
 // checkInstances notes what cannot work with the instances on any director.
@@ -44,6 +45,7 @@ func (b *builder) checkInstances() {
 				b.unsure = true
 			}
 		}
+		b.checkElection(name, raw)
 	}
 	for _, director := range sortedKeys(b.directors) {
 		for _, override := range b.directors[director].VRRP {
@@ -118,7 +120,7 @@ func (b *builder) checkRouters(director string, raw *rawDirector) {
 		if !iface.good() || !instance.VRID.good() {
 			continue
 		}
-		r := router{iface.is, instance.VRID.is}
+		r := router{iface.is, instance.VRID.is, instance.ipv6()}
 		if other, ok := routers[r]; ok {
 			b.add(instance.VRID.at, "vrid %d: %s has it on interface %s already (%s): must be another",
 				r.vrid, other.at.table, strconv.Quote(r.iface), other.at)
@@ -176,7 +178,7 @@ func (d *rawDirector) priorityOf(name string, instance *rawInstance) int {
 }
 
 // build returns the instance as it is on one director.
-func (i *rawInstance) build(name string, d *rawDirector) Instance {
+func (i *rawInstance) build(name string, d *rawDirector, directors map[string]*rawDirector) Instance {
 	instance := Instance{
 		Name:           name,
 		Interface:      d.interfaceOf(name, i).is,
@@ -188,5 +190,6 @@ func (i *rawInstance) build(name string, d *rawDirector) Instance {
 	for _, address := range i.Addresses {
 		instance.Addresses = append(instance.Addresses, address.is)
 	}
+	i.elect(&instance, d, directors)
 	return instance
 }

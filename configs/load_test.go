@@ -16,6 +16,7 @@ import (
 
 	"lvsd/health"
 	"lvsd/ipvs"
+	"lvsd/vrrp"
 )
 
 func load(t *testing.T, text, director string) *Config {
@@ -65,6 +66,7 @@ real = [{ address = "192.168.50.22" }]
 			Priority:       100,
 			AdvertInterval: time.Second,
 			Preempt:        true,
+			Version:        vrrp.Version3,
 			Addresses:      []netip.Prefix{netip.MustParsePrefix("192.168.50.100/32")},
 		}},
 		Services: []Service{{
@@ -156,11 +158,11 @@ advert_interval = "40.95s"
 addresses = ["192.168.51.100/24"]
 `
 	a := Instance{
-		Name: "a", VRID: 1, AdvertInterval: time.Second, Preempt: true,
+		Name: "a", VRID: 1, AdvertInterval: time.Second, Preempt: true, Version: vrrp.Version3,
 		Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.50.100/24"), netip.MustParsePrefix("192.168.50.101/24")},
 	}
 	b := Instance{
-		Name: "b", VRID: 1, AdvertInterval: 40950 * time.Millisecond, Preempt: false,
+		Name: "b", VRID: 1, AdvertInterval: 40950 * time.Millisecond, Preempt: false, Version: vrrp.Version3,
 		Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.51.100/24")},
 	}
 	with := func(i Instance, iface string, priority uint8) Instance {

@@ -56,9 +56,31 @@ type rawInstance struct {
 	Interface      value[string]         `toml:"interface"`
 	VRID           value[int]            `toml:"vrid" min:"1" max:"255"`
 	Priority       value[int]            `toml:"priority" min:"1" max:"255"`
-	AdvertInterval value[time.Duration]  `toml:"advert_interval" min:"10ms" max:"40.95s" step:"10ms" like:"1s"`
+	AdvertInterval value[time.Duration]  `toml:"advert_interval" min:"10ms" max:"255s" step:"10ms" like:"1s"`
 	Preempt        value[bool]           `toml:"preempt"`
+	PreemptDelay   value[time.Duration]  `toml:"preempt_delay" min:"0s" max:"24h" like:"60s"`
+	Version        value[int]            `toml:"version" min:"2" max:"3"`
+	Password       value[string]         `toml:"password"`
+	Checksum       value[string]         `toml:"checksum" oneof:"auto pseudo-header rfc9568"`
+	Unicast        value[bool]           `toml:"unicast"`
+	Group          value[string]         `toml:"group"`
+	Track          []*rawTrack           `toml:"track"`
 	Addresses      []value[netip.Prefix] `toml:"addresses"`
+}
+
+// rawTrack is one element of track.
+type rawTrack struct {
+	table
+	Interface value[string]        `toml:"interface"`
+	Script    []value[string]      `toml:"script"`
+	File      value[string]        `toml:"file"`
+	Service   value[string]        `toml:"service"`
+	Weight    value[int]           `toml:"weight" min:"-253" max:"253"`
+	Interval  value[time.Duration] `toml:"interval" min:"100ms" max:"24h" like:"2s"`
+	Timeout   value[time.Duration] `toml:"timeout" min:"10ms" max:"24h" like:"1s"`
+	Rise      value[int]           `toml:"rise" min:"1" max:"1000"`
+	Fall      value[int]           `toml:"fall" min:"1" max:"1000"`
+	User      value[string]        `toml:"user"`
 }
 
 // rawServiceDefaults is [defaults.service].
