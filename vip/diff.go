@@ -23,28 +23,36 @@ func (s set) has(a Address) bool {
 }
 
 // Diff returns the least change that brings a machine which carries have to d:
-// the addresses to add, in the order of d.Held, and the addresses to remove, in
-// the order of have.
+// the addresses to add, in the order of d.Held, those to change because they are
+// there with other attributes or with a flaw, and those to remove, both in the
+// order of have.
 //
 // Only an address that is lvsd's own is ever removed: one in d.Known, or one
 // that is remembered because lvsd put it on the machine at an earlier time. The
 // effort is linear in the number of addresses.
-func Diff(d Desired, remembered, have []Address) (add, remove []Address) {
+func Diff(d Desired, remembered []Address, have []Entry) (add []Address, change []Entry, remove []Address) {
 	held := newSet(d.Held)
 	ours := newSet(d.Known, remembered)
-	present := newSet(have)
-
+	present := make(set, len(have))
+	for _, e := range have {
+		if present.has(e.Address) {
+			continue // a second mention changes nothing
+		}
+		present[e.Address] = struct{}{}
+		switch {
+		case held.has(e.Address):
+			if !d.asWanted(e) {
+				change = append(change, e)
+			}
+		case ours.has(e.Address):
+			remove = append(remove, e.Address)
+		}
+	}
 	for _, a := range d.Held {
 		if !present.has(a) {
 			add = append(add, a)
-			present[a] = struct{}{} // a second mention adds nothing
+			present[a] = struct{}{} // nor does a second wish
 		}
 	}
-	for _, a := range have {
-		if ours.has(a) && !held.has(a) {
-			remove = append(remove, a)
-			delete(ours, a)
-		}
-	}
-	return add, remove
+	return add, change, remove
 }

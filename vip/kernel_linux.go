@@ -1,12 +1,15 @@
 package vip
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +31,10 @@ const (
 	// eventBuffer is the receive buffer of Watch in bytes; the kernel doubles it.
 	// A change of an address takes about 1 KiB of it.
 	eventBuffer = 4 << 20
+
+	// forever is the kernel's infinite lifetime in seconds, or 68 years on a
+	// machine whose int has no room for that. Half of it is long enough.
+	forever = min(math.MaxUint32, math.MaxInt)
 )
 
 // Linux is the kernel's rtnetlink. Its methods may be called by several
@@ -37,8 +44,9 @@ type Linux struct {
 	sysctl      string // the folder of net.*
 	eventBuffer int
 
-	mu      sync.Mutex
+	mu      sync.Mutex     // guards what follows
 	indexes map[string]int // by name, as of the newest list of interfaces
+	removed map[place]removal
 }
 
 var _ Kernel = (*Linux)(nil)
@@ -54,7 +62,7 @@ func Open() (*Linux, error) {
 		handle.Close()
 		return nil, fmt.Errorf("setting the timeout of a netlink socket: %w", err)
 	}
-	return &Linux{handle: handle, sysctl: "/proc/sys/net", eventBuffer: eventBuffer}, nil
+	return &Linux{handle: handle, sysctl: "/proc/sys/net", eventBuffer: eventBuffer, removed: map[place]removal{}}, nil
 }
 
 // Close ends the connection. No other method may be called afterwards.
@@ -79,7 +87,7 @@ func dump[T any](list func() ([]T, error)) ([]T, error) {
 
 // Addresses returns the addresses of all interfaces, but for those of
 // point-to-point form (local and peer), which are never lvsd's.
-func (l *Linux) Addresses() ([]Address, error) {
+func (l *Linux) Addresses() ([]Entry, error) {
 	// The addresses come first: an interface that appears between the two lists
 	// has a name then, and an address whose interface is gone is gone as well.
 	addrs, err := dump(func() ([]netlink.Addr, error) { return l.handle.AddrList(nil, netlink.FAMILY_ALL) })
@@ -100,15 +108,29 @@ func (l *Linux) Addresses() ([]Address, error) {
 	l.indexes = indexes
 	l.mu.Unlock()
 
-	have := make([]Address, 0, len(addrs))
+	have := make([]Entry, 0, len(addrs))
 	for _, a := range addrs {
 		name, known := names[a.LinkIndex]
 		prefix, ok := prefixOf(a)
 		if known && ok && a.Peer == nil {
-			have = append(have, Address{Interface: name, Prefix: prefix})
+			have = append(have, entryOf(Address{Interface: name, Prefix: prefix}, a))
 		}
 	}
 	return have, nil
+}
+
+// entryOf returns the address as the kernel lists it.
+func entryOf(address Address, a netlink.Addr) Entry {
+	e := Entry{Address: address}
+	switch {
+	case address.Prefix.Addr().Is4():
+		e.Attributes = named(Attributes{Label: a.Label, Scope: Scope(a.Scope)}, address.Interface)
+	case a.Flags&unix.IFA_F_DADFAILED != 0:
+		e.Flaw = Duplicate
+	case a.Flags&unix.IFA_F_DEPRECATED == 0, uint32(a.ValidLft) < forever/2:
+		e.Flaw = Preferred
+	}
+	return e
 }
 
 // prefixOf returns the address and prefix length of a, with host bits.
@@ -125,22 +147,90 @@ func prefixOf(a netlink.Addr) (netip.Prefix, bool) {
 	return prefix, prefix.IsValid()
 }
 
-// Add puts an address on its interface, for ever: both lifetimes are infinite.
-// An IPv4 address gets no broadcast address. An IPv6 address is used at once,
-// without duplicate address detection, which would take a second and would find
-// the director that is about to let the address go.
-func (l *Linux) Add(a Address) error {
-	addr := addrOf(a)
-	if a.Prefix.Addr().Is4() {
-		addr.Broadcast = net.IPv4zero // netlink's way to say none
-		return l.onLink(a.Interface, addr, l.handle.AddrAdd)
-	}
-	addr.Flags = unix.IFA_F_NODAD
-	err := l.onLink(a.Interface, addr, l.handle.AddrAdd)
-	if errors.Is(err, unix.EACCES) { // net/ipv6/addrconf.c, addrconf_add_dev
+// Add puts an address on its interface, for ever: its valid lifetime is
+// infinite. An IPv4 address gets no broadcast address.
+//
+// An IPv6 address is used at once, without duplicate address detection, which
+// would take a second and would find the director that is about to let the
+// address go. Its preferred lifetime is over from the start: the kernel answers
+// on it, and takes any other of the machine's addresses for the source of its own
+// connections (RFC 6724, section 5, rule 3), which would break when the address
+// moves.
+func (l *Linux) Add(a Address, attributes Attributes) error {
+	err := l.onLink(a.Interface, addrOf(a, attributes), l.handle.AddrAdd)
+	switch {
+	case errors.Is(err, unix.EACCES): // net/ipv6/addrconf.c, addrconf_add_dev
 		return fmt.Errorf("IPv6 is disabled there: %w", err)
+	case errors.Is(err, unix.EINVAL):
+		return cmp.Or(l.checkScope(a, attributes.Scope), err)
 	}
 	return err
+}
+
+// Change gives an address that is on its interface other attributes. The kernel
+// changes the lifetimes of IPv6 in place. All else it takes over only when the
+// address is new (net/ipv4/devinet.c, inet_rtm_newaddr), so the address goes and
+// comes back at once, and as it was if the kernel does not want it otherwise.
+func (l *Linux) Change(from Entry, to Attributes) error {
+	a := from.Address
+	if from.Flaw == Preferred {
+		return l.onLink(a.Interface, addrOf(a, to), l.handle.AddrReplace)
+	}
+	if from.Scope != to.Scope {
+		if err := l.checkScope(a, to.Scope); err != nil {
+			return err
+		}
+	}
+	if err := l.Delete(a); err != nil {
+		return err
+	}
+	err := l.Add(a, to)
+	if err == nil {
+		return nil
+	}
+	if back := l.Add(a, from.Attributes); back != nil {
+		return fmt.Errorf("adding it again: %w; and as it was: %w", err, back)
+	}
+	return fmt.Errorf("adding it again: %w", err)
+}
+
+// checkScope returns an error if the kernel would not take an address for its
+// scope: in IPv4 all addresses of a subnet have the same (net/ipv4/devinet.c,
+// __inet_insert_ifa).
+func (l *Linux) checkScope(a Address, scope Scope) error {
+	if a.Prefix.Addr().Is6() {
+		return nil
+	}
+	subnet, err := l.subnet(a)
+	if err != nil {
+		return err
+	}
+	for prefix, addr := range subnet {
+		if has := Scope(addr.Scope); prefix != a.Prefix && has != scope {
+			return fmt.Errorf("scope %s: must be %s, that of %s in the same subnet: %w", scope, has, prefix, unix.EINVAL)
+		}
+	}
+	return nil
+}
+
+// subnet returns the IPv4 addresses in the subnet of a on its interface.
+func (l *Linux) subnet(a Address) (map[netip.Prefix]netlink.Addr, error) {
+	addrs, err := dump(func() ([]netlink.Addr, error) { return l.handle.AddrList(nil, netlink.FAMILY_V4) })
+	if err != nil {
+		return nil, fmt.Errorf("listing addresses: %w", err)
+	}
+	link, err := l.linkByName(a.Interface)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[netip.Prefix]netlink.Addr)
+	for _, addr := range addrs {
+		prefix, ok := prefixOf(addr)
+		if ok && addr.LinkIndex == link.Attrs().Index && prefix.Masked() == a.Prefix.Masked() {
+			found[prefix] = addr
+		}
+	}
+	return found, nil
 }
 
 // Delete takes an address from its interface, and no other with it.
@@ -150,15 +240,24 @@ func (l *Linux) Delete(a Address) error {
 			return err
 		}
 	}
-	return l.onLink(a.Interface, addrOf(a), l.handle.AddrDel)
+	return l.onLink(a.Interface, addrOf(a, Attributes{}), l.handle.AddrDel)
 }
 
-func addrOf(a Address) *netlink.Addr {
-	addr := a.Prefix.Addr()
-	return &netlink.Addr{IPNet: &net.IPNet{
-		IP:   addr.AsSlice(),
-		Mask: net.CIDRMask(a.Prefix.Bits(), addr.BitLen()),
+// addrOf returns an address as Add puts it on its interface.
+func addrOf(a Address, attributes Attributes) *netlink.Addr {
+	ip := a.Prefix.Addr()
+	addr := &netlink.Addr{IPNet: &net.IPNet{
+		IP:   ip.AsSlice(),
+		Mask: net.CIDRMask(a.Prefix.Bits(), ip.BitLen()),
 	}}
+	if ip.Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+		addr.ValidLft = forever
+		return addr
+	}
+	addr.Broadcast = net.IPv4zero // netlink's way to say none
+	addr.Label, addr.Scope = attributes.Label, int(attributes.Scope)
+	return addr
 }
 
 // onLink calls do with the address on the interface of the given name.
@@ -219,20 +318,12 @@ func isOn(path string) bool {
 // secondaries returns the addresses that hang on a: none if a hangs on another
 // address itself.
 func (l *Linux) secondaries(a Address) ([]Address, error) {
-	addrs, err := dump(func() ([]netlink.Addr, error) { return l.handle.AddrList(nil, netlink.FAMILY_V4) })
-	if err != nil {
-		return nil, fmt.Errorf("listing addresses: %w", err)
-	}
-	link, err := l.linkByName(a.Interface)
+	subnet, err := l.subnet(a)
 	if err != nil {
 		return nil, err
 	}
 	var others []Address
-	for _, addr := range addrs {
-		prefix, ok := prefixOf(addr)
-		if !ok || addr.LinkIndex != link.Attrs().Index || prefix.Masked() != a.Prefix.Masked() {
-			continue
-		}
+	for prefix, addr := range subnet {
 		secondary := addr.Flags&unix.IFA_F_SECONDARY != 0
 		switch {
 		case prefix == a.Prefix && secondary:
@@ -241,6 +332,7 @@ func (l *Linux) secondaries(a Address) ([]Address, error) {
 			others = append(others, Address{Interface: a.Interface, Prefix: prefix})
 		}
 	}
+	slices.SortFunc(others, Address.Compare)
 	return others, nil
 }
 
@@ -336,9 +428,14 @@ func (l *Linux) watch(ctx context.Context, notify func()) (heard bool, err error
 			return false, fmt.Errorf("setting the receive buffer: %w", err)
 		}
 	}
+	l.forgetRemovals() // some may have been undone unheard
 	for notify(); ; notify() {
-		if _, _, err := socket.Receive(); err != nil {
+		messages, _, err := socket.Receive()
+		if err != nil {
 			return true, fmt.Errorf("receiving events: %w", err)
+		}
+		for _, m := range messages {
+			l.noteRemoval(m)
 		}
 	}
 }

@@ -33,14 +33,9 @@ func pair(t *testing.T) (director, neighbour *host) {
 	return director, neighbour
 }
 
-// keep runs a Reconciler and Watch on a host until the test ends.
-func (h *host) keep(o vip.Options) *vip.Reconciler {
+// watch runs Watch on a host until the test ends, and returns what it wakes.
+func (h *host) watch(linux *vip.Linux) <-chan struct{} {
 	h.Helper()
-	linux := h.open()
-	r, err := vip.NewReconciler(linux, o)
-	if err != nil {
-		h.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	wake := make(chan struct{}, 1)
 	watching := h.start(func() error {
@@ -51,10 +46,29 @@ func (h *host) keep(o vip.Options) *vip.Reconciler {
 			}
 		})
 	})
+	h.Cleanup(func() {
+		cancel()
+		if err := watching(); err != nil {
+			h.Error(err)
+		}
+	})
+	return wake
+}
+
+// keep runs a Reconciler and Watch on a host until the test ends.
+func (h *host) keep(o vip.Options) *vip.Reconciler {
+	h.Helper()
+	linux := h.open()
+	r, err := vip.NewReconciler(linux, o)
+	if err != nil {
+		h.Fatal(err)
+	}
+	wake := h.watch(linux)
+	ctx, cancel := context.WithCancel(context.Background())
 	running := h.start(func() error { return r.Run(ctx, wake) })
 	h.Cleanup(func() {
 		cancel()
-		if err := errors.Join(watching(), running()); err != nil {
+		if err := running(); err != nil {
 			h.Error(err)
 		}
 	})
@@ -68,17 +82,17 @@ func TestKernelAddsAndDeletes(t *testing.T) {
 		t.Run(a.Prefix.String(), func(t *testing.T) {
 			// Once with what a list has left behind, and once without.
 			for _, listed := range []bool{false, true} {
-				if have, err := linux.Addresses(); listed && (err != nil || slices.Contains(have, a)) {
+				if have, err := linux.Addresses(); listed && (err != nil || slices.Contains(have, vip.Entry{Address: a})) {
 					t.Fatalf("before: %v, %v", have, err)
 				}
-				if err := linux.Add(a); err != nil {
+				if err := linux.Add(a, vip.Attributes{}); err != nil {
 					t.Fatal(err)
 				}
 				have, err := linux.Addresses()
-				if err != nil || !slices.Contains(have, a) {
+				if err != nil || !slices.Contains(have, vip.Entry{Address: a}) {
 					t.Errorf("after adding: %v, %v", have, err)
 				}
-				if err := linux.Add(a); !errors.Is(err, syscall.EEXIST) {
+				if err := linux.Add(a, vip.Attributes{}); !errors.Is(err, syscall.EEXIST) {
 					t.Errorf("adding again: %v", err)
 				}
 				if !a.Prefix.Addr().IsLinkLocalUnicast() {
@@ -91,7 +105,7 @@ func TestKernelAddsAndDeletes(t *testing.T) {
 					}
 					return nil
 				})
-				if have, err := linux.Addresses(); err != nil || slices.Contains(have, a) {
+				if have, err := linux.Addresses(); err != nil || slices.Contains(have, vip.Entry{Address: a}) {
 					t.Errorf("after deleting: %v, %v", have, err)
 				}
 			}
@@ -99,17 +113,19 @@ func TestKernelAddsAndDeletes(t *testing.T) {
 	}
 }
 
-// For ever, usable at once, and without a broadcast address.
+// For ever, usable at once, never a source by accident where there is a choice
+// (IPv6), and without a broadcast address.
 func checkAttributes(t *testing.T, a netlink.Addr) {
 	t.Helper()
-	if uint32(a.ValidLft) != math.MaxUint32 || uint32(a.PreferedLft) != math.MaxUint32 {
+	preferred, flags := uint32(math.MaxUint32), unix.IFA_F_PERMANENT
+	if a.IP.To4() == nil {
+		preferred, flags = 0, unix.IFA_F_PERMANENT|unix.IFA_F_NODAD|unix.IFA_F_DEPRECATED
+	}
+	if uint32(a.ValidLft) != math.MaxUint32 || uint32(a.PreferedLft) != preferred {
 		t.Errorf("%s: lifetimes %d, %d", a, a.ValidLft, a.PreferedLft)
 	}
-	if a.Flags&unix.IFA_F_PERMANENT == 0 || a.Flags&unix.IFA_F_TENTATIVE != 0 {
-		t.Errorf("%s: flags %#x", a, a.Flags)
-	}
-	if a.IP.To4() == nil && a.Flags&unix.IFA_F_NODAD == 0 {
-		t.Errorf("%s: subject to duplicate address detection, flags %#x", a, a.Flags)
+	if a.Flags&^unix.IFA_F_SECONDARY != flags {
+		t.Errorf("%s: flags %#x, want %#x", a, a.Flags, flags)
 	}
 	if a.Broadcast != nil {
 		t.Errorf("%s: broadcast address %s", a, a.Broadcast)
@@ -126,9 +142,9 @@ func TestKernelWithoutTheInterface(t *testing.T) {
 	h.set("eth0", h.LinkDel)
 	h.do(func() error {
 		for what, err := range map[string]error{
-			"listed":          linux.Add(a),
+			"listed":          linux.Add(a, vip.Attributes{}),
 			"listed, delete":  linux.Delete(a),
-			"never there":     linux.Add(vip.Address{Interface: "eth7", Prefix: a.Prefix}),
+			"never there":     linux.Add(vip.Address{Interface: "eth7", Prefix: a.Prefix}, vip.Attributes{}),
 			"never there, -d": linux.Delete(vip.Address{Interface: "eth7", Prefix: a.Prefix}),
 		} {
 			if !errors.Is(err, vip.ErrNoLink) {
@@ -145,7 +161,7 @@ func TestKernelWithoutTheInterface(t *testing.T) {
 func TestKernelWithIPv6Disabled(t *testing.T) {
 	h, _ := pair(t)
 	h.sysctl("ipv6/conf/eth0/disable_ipv6", "1")
-	err := h.open().Add(viptest.Addresses("eth0", "2001:db8::100/64")[0])
+	err := h.open().Add(viptest.Addresses("eth0", "2001:db8::100/64")[0], vip.Attributes{})
 	if err == nil || err.Error() != "IPv6 is disabled there: permission denied" {
 		t.Errorf("adding: %v", err)
 	}
@@ -266,7 +282,7 @@ func TestListIsCompleteWhileAddressesChange(t *testing.T) {
 	linux := h.open()
 	ours := numbered("eth0", 500)
 	for _, a := range ours {
-		if err := linux.Add(a); err != nil {
+		if err := linux.Add(a, vip.Attributes{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -290,7 +306,7 @@ func TestListIsCompleteWhileAddressesChange(t *testing.T) {
 			continue
 		}
 		lists++
-		if add, _ := vip.Diff(vip.Desired{Held: ours}, nil, have); len(add) > 0 {
+		if add, _, _ := vip.Diff(vip.Desired{Held: ours}, nil, have); len(add) > 0 {
 			t.Fatalf("%d of %d addresses are not in the list", len(add), len(ours))
 		}
 	}
@@ -380,7 +396,7 @@ func TestLeftoverOfAKilledDaemonIsRemoved(t *testing.T) {
 	foreign := viptest.Addresses("eth0", "10.0.0.31/24")
 	h.put(foreign[0])
 	for _, a := range left {
-		if err := linux.Add(a); err != nil {
+		if err := linux.Add(a, vip.Attributes{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -539,12 +555,12 @@ func TestNeighbourMovesToTheNewDirector(t *testing.T) {
 	neighbour.put(viptest.Addresses("eth0", "10.0.0.17/24")[0])
 	director.put(viptest.Addresses("eth0", "10.0.0.32/24")[0])
 	neighbourLinux, oldLinux := neighbour.open(), old.open()
-	if err := neighbourLinux.Add(viptest.Addresses("eth0", "2001:db8::17/64")[0]); err != nil {
+	if err := neighbourLinux.Add(viptest.Addresses("eth0", "2001:db8::17/64")[0], vip.Attributes{}); err != nil {
 		t.Fatal(err)
 	}
 	shared := viptest.Addresses("eth0", "10.0.0.100/24", "2001:db8::100/64")
 	for _, a := range shared {
-		if err := oldLinux.Add(a); err != nil {
+		if err := oldLinux.Add(a, vip.Attributes{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -665,18 +681,24 @@ func TestFakeKernelIsAsStrictAsTheRealOne(t *testing.T) {
 		{"add", "eth0", "2001:db8::1/128"},    // EEXIST
 		{"delete", "eth0", "2001:db8::1/128"}, // EADDRNOTAVAIL
 		{"delete", "eth0", "10.0.0.1/16"},     // EADDRNOTAVAIL
+		{"change", "eth0", "10.0.0.1/16"},     // EADDRNOTAVAIL
+		{"change", "eth0", "10.0.0.1/24"},
 		{"delete", "eth0", "10.0.0.1/24"},
 		{"delete", "eth0", "10.0.0.1/24"}, // EADDRNOTAVAIL
 		{"add", "eth7", "10.0.0.1/24"},    // ErrNoLink
+		{"change", "eth7", "10.0.0.1/24"}, // ErrNoLink
 		{"delete", "eth7", "10.0.0.1/24"}, // ErrNoLink
 	}
 	run := func(k vip.Kernel) (results []string) {
 		for _, s := range steps {
 			a := viptest.Addresses(s.name, s.p)[0]
-			do := k.Add
-			if s.do == "delete" {
-				do = k.Delete
-			}
+			do := map[string]func(vip.Address) error{
+				"add": func(a vip.Address) error { return k.Add(a, vip.Attributes{}) },
+				"change": func(a vip.Address) error {
+					return k.Change(vip.Entry{Address: a}, vip.Attributes{Scope: vip.ScopeLink})
+				},
+				"delete": k.Delete,
+			}[s.do]
 			result := "done"
 			if err := do(a); err != nil {
 				result = "unknown: " + err.Error()

@@ -61,3 +61,12 @@ func join(lists ...[]vip.Address) []vip.Address {
 	}
 	return all
 }
+
+// entries lists addresses as a kernel does on which they are as lvsd wants them.
+func entries(addresses []vip.Address) []vip.Entry {
+	var all []vip.Entry
+	for _, a := range addresses {
+		all = append(all, vip.Entry{Address: a})
+	}
+	return all
+}

@@ -77,12 +77,12 @@ func (m *memory) list() []Address {
 // the machine any more. It is called between the look at the kernel and the
 // changes, so that an address is in the file before it is on an interface: a
 // crash between the two leaves nothing behind that nobody knows.
-func (m *memory) update(d Desired, have []Address) {
+func (m *memory) update(d Desired, have []Entry) {
 	ours := newSet(d.Held)
 	known := newSet(d.Known)
-	for _, a := range have {
-		if m.ours.has(a) || known.has(a) {
-			ours[a] = struct{}{}
+	for _, e := range have {
+		if m.ours.has(e.Address) || known.has(e.Address) {
+			ours[e.Address] = struct{}{}
 		}
 	}
 	if !maps.Equal(ours, m.ours) {

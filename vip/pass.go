@@ -21,22 +21,24 @@ type pass struct {
 	changed   int       // changes made
 	stale     bool      // the kernel said that the list of addresses is out of date
 	missing   []Address // to be added, and not added
+	unlike    []Address // to be changed, and not changed
 	remaining []Address // to be removed, and not removed
 	noLink    set       // interfaces that do not exist, as addresses without a prefix
 	unlinked  int       // of missing: those on such interfaces
 	wait      time.Duration
-	heldBack  int       // of missing and remaining: those fought over
+	heldBack  int       // of those not as wanted: those fought over
 	added     []Address // for the first time
+	adjusted  []Address // for the first time
 	removed   []Address // for the first time
 	restored  []Address // put back after somebody took them away
-	repairs   uint64
+	repairs   []Repair
 	errs      []error
 }
 
-// change makes the changes that a Diff asks for, additions first: an address
+// carryOut makes the changes that a Diff asks for, additions first: an address
 // that moves to another interface or gets another prefix length is never away.
 // An error with one address does not keep the others from being tried.
-func (r *Reconciler) change(p *pass, add, remove []Address) {
+func (r *Reconciler) carryOut(p *pass, d Desired, add []Address, change []Entry, remove []Address) {
 	p.noLink = set{}
 
 	// An interface carries an IPv6 address once, whatever the prefix length, so
@@ -53,15 +55,22 @@ func (r *Reconciler) change(p *pass, add, remove []Address) {
 			r.remove(p, old)
 			removed[old] = struct{}{}
 		}
-		r.add(p, a)
+		r.add(p, a, d.attributes(a))
+	}
+	for _, e := range change {
+		r.change(p, e, d)
 	}
 	for _, a := range remove {
 		if !removed.has(a) {
 			r.remove(p, a)
 		}
 	}
-	if len(p.added)+len(p.removed) > 0 {
-		r.log.Info("addresses changed", "added", list(p.added), "removed", list(p.removed))
+	if len(p.added)+len(p.adjusted)+len(p.removed) > 0 {
+		changes := []any{"added", list(p.added), "removed", list(p.removed)}
+		if len(p.adjusted) > 0 {
+			changes = append(changes, "adjusted", list(p.adjusted))
+		}
+		r.log.Info("addresses changed", changes...)
 	}
 }
 
@@ -70,31 +79,38 @@ func hostOf(a Address) Address {
 	return Address{a.Interface, netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Addr().BitLen())}
 }
 
-func (r *Reconciler) add(p *pass, a Address) {
+func (r *Reconciler) add(p *pass, a Address, want Attributes) {
 	link := Address{Interface: a.Interface}
 	if p.noLink.has(link) {
 		p.unlinked++
 		p.missing = append(p.missing, a)
 		return
 	}
-	lost := r.placed.has(a)
+	_, lost := r.placed[a]
 	if lost && p.hold(r.fights.wait(a, p.now)) {
 		p.missing = append(p.missing, a)
 		return
 	}
+	differed := "was missing"
+	if lost {
+		// It is forgotten with the address back in place.
+		if who := r.kernel.RemovedBy(a); who != "" {
+			differed = "removed by " + who
+		}
+	}
 
 	p.tried++
-	err := r.kernel.Add(a)
+	err := r.kernel.Add(a, want)
 	switch {
 	case err == nil:
 		p.changed++
-		r.placed[a] = struct{}{}
+		r.placed[a] = want
 		if !lost {
 			p.added = append(p.added, a)
 			return
 		}
 		p.restored = append(p.restored, a)
-		r.repaired(p, a, "address put back", "was missing")
+		r.repaired(p, a, "address put back", differed)
 		return
 	case errors.Is(err, ErrNoLink):
 		p.noLink[link] = struct{}{}
@@ -107,6 +123,38 @@ func (r *Reconciler) add(p *pass, a Address) {
 		p.errs = append(p.errs, fmt.Errorf("adding %s to %s: %w", a.Prefix, a.Interface, err))
 	}
 	p.missing = append(p.missing, a)
+}
+
+// change gives an address that is there the attributes that it is to have.
+func (r *Reconciler) change(p *pass, e Entry, d Desired) {
+	a, want := e.Address, d.attributes(e.Address)
+	before, placed := r.placed[a]
+	changed := placed && before == want // by somebody else, for the wish is the same
+	if changed && p.hold(r.fights.wait(a, p.now)) {
+		p.unlike = append(p.unlike, a)
+		return
+	}
+
+	p.tried++
+	err := r.kernel.Change(e, want)
+	switch {
+	case err == nil:
+		p.changed++
+		r.placed[a] = want
+		if !changed {
+			p.adjusted = append(p.adjusted, a)
+			return
+		}
+		r.repaired(p, a, "address put right", d.differs(e))
+		return
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, ErrNoLink):
+		p.stale = true
+	default:
+		// If it is gone, nobody else has taken it away.
+		delete(r.placed, a)
+		p.errs = append(p.errs, fmt.Errorf("changing %s on %s: %w", a.Prefix, a.Interface, err))
+	}
+	p.unlike = append(p.unlike, a)
 }
 
 func (r *Reconciler) remove(p *pass, a Address) {
@@ -137,7 +185,7 @@ func (r *Reconciler) remove(p *pass, a Address) {
 
 // repaired counts and logs that a was brought back to what it should be.
 func (r *Reconciler) repaired(p *pass, a Address, what, differed string) {
-	p.repairs++
+	p.repairs = append(p.repairs, Repair{Address: a, Time: p.now, Differed: differed})
 	switch fought, news := r.fights.repaired(a, p.now); {
 	case news:
 		r.log.Warn("somebody changes an address again and again, repairing it once a second from now on",
@@ -164,12 +212,15 @@ func (p *pass) hold(wait time.Duration) bool {
 // onlyNoLink reports whether all that is not as wanted belongs to interfaces
 // that do not exist.
 func (p *pass) onlyNoLink() bool {
-	return p.unlinked > 0 && p.unlinked == len(p.missing)+len(p.remaining)
+	return p.unlinked > 0 && p.unlinked == p.left()
 }
+
+// left returns how many addresses are not as wanted.
+func (p *pass) left() int { return len(p.missing) + len(p.unlike) + len(p.remaining) }
 
 // undone returns what is left to do, or nil.
 func (p *pass) undone() *ApplyError {
-	if len(p.missing)+len(p.remaining) == 0 {
+	if p.left() == 0 {
 		return nil
 	}
 	err := p.err()
@@ -179,7 +230,7 @@ func (p *pass) undone() *ApplyError {
 			err = errFought
 		}
 	}
-	return &ApplyError{Missing: p.missing, Remaining: p.remaining, Err: err}
+	return &ApplyError{Missing: p.missing, Unlike: p.unlike, Remaining: p.remaining, Err: err}
 }
 
 // err returns the errors of the kernel as one, with the first few in words.

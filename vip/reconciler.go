@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -45,33 +47,47 @@ type Options struct {
 
 // Status is what a Reconciler found when it last looked at the kernel.
 type Status struct {
-	Held    []Address // on the machine, as wanted
+	Held    []Address // wanted, on the machine
 	Missing []Address // wanted, not on the machine
 	Fought  []Address // repaired so often that further repairs are held back
-	Repairs uint64    // addresses put back or taken away again, since the start
+	Repairs uint64    // addresses put back, put right or taken away again, since the start
 	Err     error     // what stands in the way; nil when all is as wanted
 	Since   time.Time // since when Err stands in the way
+
+	// Repaired has the latest repair of each address that is held or known.
+	Repaired map[Address]Repair
+}
+
+// A Repair is what was done about an address that somebody else had changed.
+type Repair struct {
+	Address  Address
+	Time     time.Time
+	Differed string // in words: "removed by NetworkManager (pid 812)", "was missing"
 }
 
 // An ApplyError says what Apply did not reach.
 type ApplyError struct {
 	Missing   []Address // to be held, not known to be on the machine
+	Unlike    []Address // to be held, on the machine with other attributes
 	Remaining []Address // not to be held, not known to be gone
 	Err       error     // why
 }
 
 // Error returns the addresses and the reason in words.
 func (e *ApplyError) Error() string {
-	switch {
-	case len(e.Missing)+len(e.Remaining) == 0:
-		return fmt.Sprintf("addresses not looked at since: %v", e.Err)
-	case len(e.Missing) > 0 && len(e.Remaining) > 0:
-		return fmt.Sprintf("addresses not in place: %s; not removed: %s: %v", list(e.Missing), list(e.Remaining), e.Err)
-	case len(e.Remaining) > 0:
-		return fmt.Sprintf("addresses not removed: %s: %v", list(e.Remaining), e.Err)
-	default:
-		return fmt.Sprintf("addresses not in place: %s: %v", list(e.Missing), e.Err)
+	var parts []string
+	for _, part := range []struct {
+		what      string
+		addresses []Address
+	}{{"not in place", e.Missing}, {"not changed", e.Unlike}, {"not removed", e.Remaining}} {
+		if len(part.addresses) > 0 {
+			parts = append(parts, part.what+": "+list(part.addresses))
+		}
 	}
+	if parts == nil {
+		parts = []string{"not looked at since"}
+	}
+	return fmt.Sprintf("addresses %s: %v", strings.Join(parts, "; "), e.Err)
 }
 
 // Unwrap returns the reason.
@@ -81,8 +97,9 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 //
 // It is level-triggered: it lists what is there, makes the least change, and
 // looks again, when the wish changes, when the kernel reports a change, and now
-// and then. What is there already is adopted as it is. What lvsd put there once
-// and is not to hold any more is removed. What is not lvsd's own is never touched.
+// and then. What is there already is adopted as it is, unless its attributes are
+// others than wanted: then it gets those. What lvsd put there once and is not to
+// hold any more is removed. What is not lvsd's own is never touched.
 type Reconciler struct {
 	kernel  Kernel
 	options Options
@@ -99,10 +116,10 @@ type Reconciler struct {
 	// The rest belongs to the goroutine in Run.
 	memory   *memory
 	fights   fights
-	placed   set  // held, and seen on the machine since
-	cleared  set  // known but not held, and seen absent since
-	failures int  // looks that did not end as wanted since the last one that did
-	again    bool // this look follows the one before at once
+	placed   map[Address]Attributes // held, and seen on the machine since with these
+	cleared  set                    // known but not held, and seen absent since
+	failures int                    // looks that did not end as wanted since the last one that did
+	again    bool                   // this look follows the one before at once
 }
 
 // outcome is how far the newest look has come.
@@ -137,7 +154,7 @@ func NewReconciler(k Kernel, o Options) (*Reconciler, error) {
 		changed: make(chan struct{}),
 		memory:  loadMemory(o.StateFile, o.Log),
 		fights:  fights{},
-		placed:  set{},
+		placed:  map[Address]Attributes{},
 		cleared: set{},
 	}, nil
 }
@@ -212,6 +229,7 @@ func (r *Reconciler) Status() Status {
 	defer r.mu.Unlock()
 	s := r.status
 	s.Held, s.Missing, s.Fought = slices.Clone(s.Held), slices.Clone(s.Missing), slices.Clone(s.Fought)
+	s.Repaired = maps.Clone(s.Repaired)
 	return s
 }
 
@@ -270,10 +288,10 @@ func (r *Reconciler) look(now time.Time) time.Duration {
 	r.memory.update(d, have)
 	r.note(d, have)
 	r.fights.calm(now)
-	add, remove := Diff(d, r.memory.list(), have)
+	add, change, remove := Diff(d, r.memory.list(), have)
 
 	p := &pass{now: now}
-	r.change(p, add, remove)
+	r.carryOut(p, d, add, change, remove)
 	if len(p.restored) > 0 && r.options.Repaired != nil {
 		r.options.Repaired(p.restored)
 	}
@@ -281,7 +299,7 @@ func (r *Reconciler) look(now time.Time) time.Duration {
 	next := r.options.Period
 	final := false
 	switch {
-	case len(add)+len(remove) == 0:
+	case len(add)+len(change)+len(remove) == 0:
 		r.failures, r.again = 0, false
 		final = true
 	case p.tried == 0:
@@ -305,9 +323,25 @@ func (r *Reconciler) look(now time.Time) time.Duration {
 		}
 		s.Missing = p.missing
 		s.Fought = r.fights.list()
-		s.Repairs += p.repairs
+		s.Repairs += uint64(len(p.repairs))
+		s.Repaired = repairsOf(d, s.Repaired, p.repairs)
 	})
 	return next
+}
+
+// repairsOf returns the latest repairs of the addresses that d names.
+func repairsOf(d Desired, before map[Address]Repair, now []Repair) map[Address]Repair {
+	if len(before)+len(now) == 0 {
+		return nil
+	}
+	after := make(map[Address]Repair, len(before)+len(now))
+	maps.Copy(after, before)
+	for _, repair := range now {
+		after[repair.Address] = repair
+	}
+	ours := newSet(d.Held, d.Known)
+	maps.DeleteFunc(after, func(a Address, _ Repair) bool { return !ours.has(a) })
+	return after
 }
 
 // backoff returns the pause after one more look that did not end as wanted.
@@ -317,12 +351,21 @@ func (r *Reconciler) backoff() time.Duration {
 }
 
 // note updates what is known to have been as wanted since it was wanted.
-func (r *Reconciler) note(d Desired, have []Address) {
-	present := newSet(have)
-	placed, cleared := make(set, len(d.Held)), make(set, len(d.Known))
+func (r *Reconciler) note(d Desired, have []Entry) {
+	present := make(set, len(have))
+	sound := make(set, len(have)) // with the attributes that are wanted
+	for _, e := range have {
+		present[e.Address] = struct{}{}
+		if d.asWanted(e) {
+			sound[e.Address] = struct{}{}
+		}
+	}
+	placed, cleared := make(map[Address]Attributes, len(d.Held)), make(set, len(d.Known))
 	for _, a := range d.Held {
-		if present.has(a) || r.placed.has(a) {
-			placed[a] = struct{}{}
+		if sound.has(a) {
+			placed[a] = d.attributes(a)
+		} else if before, ok := r.placed[a]; ok {
+			placed[a] = before
 		}
 	}
 	held := newSet(d.Held)

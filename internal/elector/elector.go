@@ -189,8 +189,9 @@ func (e *Elector) configure(ctx context.Context, instances []configs.Instance) {
 // newMember makes an instance that does not run yet. Addresses of it that are
 // on the interface were left by a daemon that was killed: they stay until the
 // election says whose they are.
-func (e *Elector) newMember(ctx context.Context, config configs.Instance, have []vip.Address) *member {
-	left := slices.ContainsFunc(addressesOf(config), func(a vip.Address) bool { return slices.Contains(have, a) })
+func (e *Elector) newMember(ctx context.Context, config configs.Instance, have []vip.Entry) *member {
+	own := addressesOf(config)
+	left := slices.ContainsFunc(have, func(h vip.Entry) bool { return slices.Contains(own, h.Address) })
 	running, cancel := context.WithCancel(ctx)
 	m := &member{elector: e, link: e.openLink(ctx, routerOf(config).linkID), config: config, holding: left, ctx: running, cancel: cancel}
 	m.instance = vrrp.NewInstance(m.link.vrrp, vrrpConfig(config), m, vrrp.Options{

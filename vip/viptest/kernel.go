@@ -22,26 +22,34 @@ type Op string
 const (
 	OpAddresses Op = "addresses"
 	OpAdd       Op = "add"
+	OpChange    Op = "change"
 	OpDelete    Op = "delete"
 )
 
 // A Kernel is a vip.Kernel in memory. As the real one, it refuses to add an
-// address twice (EEXIST), to delete one that is not there (EADDRNOTAVAIL), and to
-// do either on an interface that does not exist (vip.ErrNoLink).
+// address twice (EEXIST), to change or delete one that is not there
+// (EADDRNOTAVAIL), and to do any of it on an interface that does not exist
+// (vip.ErrNoLink).
 type Kernel struct {
-	mu    sync.Mutex
-	links []*vip.Link // in the order of their making
-	index int         // of the newest
-	fault func(Op, vip.Address) error
-	calls []string
-	wake  chan struct{}
+	mu      sync.Mutex
+	links   []*vip.Link               // in the order of their making
+	entries map[vip.Address]vip.Entry // what is on them
+	removed map[vip.Address]string    // who took it
+	index   int                       // of the newest
+	fault   func(Op, vip.Address) error
+	calls   []string
+	wake    chan struct{}
 }
 
 var _ vip.Kernel = (*Kernel)(nil)
 
 // NewKernel returns a Kernel with the named interfaces, which are up.
 func NewKernel(interfaces ...string) *Kernel {
-	k := &Kernel{wake: make(chan struct{}, 1)}
+	k := &Kernel{
+		entries: make(map[vip.Address]vip.Entry),
+		removed: make(map[vip.Address]string),
+		wake:    make(chan struct{}, 1),
+	}
 	for _, name := range interfaces {
 		k.AddLink(name)
 	}
@@ -72,7 +80,9 @@ func (k *Kernel) AddLink(name string) {
 func (k *Kernel) RemoveLink(name string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.must(name)
+	for _, p := range k.must(name).Addresses {
+		delete(k.entries, vip.Address{Interface: name, Prefix: p})
+	}
 	k.links = slices.DeleteFunc(k.links, func(l *vip.Link) bool { return l.Name == name })
 	k.notify()
 }
@@ -112,22 +122,52 @@ func (k *Kernel) Fail(fault func(Op, vip.Address) error) {
 // one slot.
 func (k *Kernel) Wake() <-chan struct{} { return k.wake }
 
-// Put adds an address as somebody else would, with "ip addr add".
-func (k *Kernel) Put(a vip.Address) {
+// Put adds an address as somebody else would, with "ip addr add", and without
+// anything that lvsd would change.
+func (k *Kernel) Put(a vip.Address) { k.PutEntry(vip.Entry{Address: a}) }
+
+// PutEntry adds an address with attributes and a flaw, as somebody else would.
+func (k *Kernel) PutEntry(e vip.Entry) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.add(a); err != nil {
-		panic(fmt.Sprintf("viptest: putting %s: %v", a, err))
+	if err := k.add(e); err != nil {
+		panic(fmt.Sprintf("viptest: putting %s: %v", e.Address, err))
 	}
 }
 
 // Take deletes an address as somebody else would, with "ip addr del".
-func (k *Kernel) Take(a vip.Address) {
+func (k *Kernel) Take(a vip.Address) { k.TakeAs(a, "") }
+
+// TakeAs deletes an address as the process would that RemovedBy then names.
+func (k *Kernel) TakeAs(a vip.Address, who string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.delete(a); err != nil {
 		panic(fmt.Sprintf("viptest: taking %s: %v", a, err))
 	}
+	k.removed[a] = who
+}
+
+// Turn changes an address that is there as somebody else would.
+func (k *Kernel) Turn(e vip.Entry) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.entries[e.Address]; !ok {
+		panic(fmt.Sprintf("viptest: %s is not there", e.Address))
+	}
+	k.entries[e.Address] = e
+	k.notify()
+}
+
+// Entry returns an address that is there as Addresses lists it.
+func (k *Kernel) Entry(a vip.Address) vip.Entry {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e, ok := k.entries[a]
+	if !ok {
+		panic(fmt.Sprintf("viptest: %s is not there", a))
+	}
+	return e
 }
 
 // Has reports whether an address is there.
@@ -139,7 +179,7 @@ func (k *Kernel) Has(a vip.Address) bool {
 }
 
 // Calls returns the calls that meant to change something, and succeeded, since
-// Calls was called last: "add 10.0.0.1/24 on eth0".
+// Calls was called last: "add 10.0.0.1/24 on eth0 label eth0:web".
 func (k *Kernel) Calls() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -168,32 +208,51 @@ func (k *Kernel) String() string {
 }
 
 // Addresses implements vip.Kernel.
-func (k *Kernel) Addresses() ([]vip.Address, error) {
+func (k *Kernel) Addresses() ([]vip.Entry, error) {
 	if err := k.injected(OpAddresses, vip.Address{}); err != nil {
 		return nil, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var have []vip.Address
+	var have []vip.Entry
 	for _, l := range k.links {
 		for _, p := range l.Addresses {
-			have = append(have, vip.Address{Interface: l.Name, Prefix: p})
+			have = append(have, k.entries[vip.Address{Interface: l.Name, Prefix: p}])
 		}
 	}
 	return have, nil
 }
 
 // Add implements vip.Kernel.
-func (k *Kernel) Add(a vip.Address) error {
+func (k *Kernel) Add(a vip.Address, attributes vip.Attributes) error {
 	if err := k.injected(OpAdd, a); err != nil {
 		return err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.add(a); err != nil {
+	if err := k.add(vip.Entry{Address: a, Attributes: attributes}); err != nil {
 		return err
 	}
-	k.calls = append(k.calls, "add "+a.String())
+	k.called(OpAdd, a, attributes)
+	return nil
+}
+
+// Change implements vip.Kernel.
+func (k *Kernel) Change(from vip.Entry, to vip.Attributes) error {
+	if err := k.injected(OpChange, from.Address); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.find(from.Interface) == nil {
+		return fmt.Errorf("%w: %s", vip.ErrNoLink, from.Interface)
+	}
+	if _, ok := k.entries[from.Address]; !ok {
+		return syscall.EADDRNOTAVAIL
+	}
+	k.entries[from.Address] = vip.Entry{Address: from.Address, Attributes: to}
+	k.notify()
+	k.called(OpChange, from.Address, to)
 	return nil
 }
 
@@ -207,8 +266,20 @@ func (k *Kernel) Delete(a vip.Address) error {
 	if err := k.delete(a); err != nil {
 		return err
 	}
-	k.calls = append(k.calls, "delete "+a.String())
+	k.called(OpDelete, a, vip.Attributes{})
 	return nil
+}
+
+// RemovedBy implements vip.Kernel.
+func (k *Kernel) RemovedBy(a vip.Address) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.removed[a]
+}
+
+// called notes a call that has changed something.
+func (k *Kernel) called(op Op, a vip.Address, attributes vip.Attributes) {
+	k.calls = append(k.calls, strings.TrimSpace(fmt.Sprintf("%s %s %s", op, a, attributes)))
 }
 
 // injected asks the fault, without holding the mutex.
@@ -222,7 +293,8 @@ func (k *Kernel) injected(op Op, a vip.Address) error {
 	return fault(op, a)
 }
 
-func (k *Kernel) add(a vip.Address) error {
+func (k *Kernel) add(e vip.Entry) error {
+	a := e.Address
 	l := k.find(a.Interface)
 	if l == nil {
 		return fmt.Errorf("%w: %s", vip.ErrNoLink, a.Interface)
@@ -237,6 +309,8 @@ func (k *Kernel) add(a vip.Address) error {
 		}
 	}
 	l.Addresses = append(l.Addresses, a.Prefix)
+	k.entries[a] = e
+	delete(k.removed, a)
 	k.notify()
 	return nil
 }
@@ -251,6 +325,8 @@ func (k *Kernel) delete(a vip.Address) error {
 		return syscall.EADDRNOTAVAIL
 	}
 	l.Addresses = slices.Delete(l.Addresses, i, i+1)
+	delete(k.entries, a)
+	delete(k.removed, a)
 	k.notify()
 	return nil
 }
