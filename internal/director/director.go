@@ -27,6 +27,9 @@ const sorryLeaves = 5 * time.Second
 // give up the table.
 const clearTimeout = 5 * time.Second
 
+// alivePeriod lies between two signs of life, see Options.Alive.
+const alivePeriod = 100 * time.Millisecond
+
 // Options are what a director needs from outside.
 type Options struct {
 	// Load reads the configuration again for a reload.
@@ -49,6 +52,10 @@ type Options struct {
 
 	// StateFile is where the reconciler remembers which services are ours.
 	StateFile string
+
+	// Alive, if set, is called ten times a second by the loop, so that somebody
+	// else can notice when it hangs. It must not block.
+	Alive func()
 
 	Log *slog.Logger
 }
@@ -191,9 +198,23 @@ func (d *Director) Run(ctx context.Context) error {
 	defer stopChecks()
 	g.Go(func() error { return d.monitor.Run(checks) })
 
+	var alive <-chan time.Time
+	if d.options.Alive != nil {
+		ticker := time.NewTicker(alivePeriod)
+		defer ticker.Stop()
+		alive = ticker.C
+		d.options.Alive()
+	}
+	// Who is master may be known already: the first plan must not take out what
+	// is served only while master.
+	for _, ev := range d.mailbox.take() {
+		d.apply(ev)
+	}
 	d.adopt(d.model.config)
 	for {
 		select {
+		case <-alive:
+			d.options.Alive()
 		case <-d.mailbox.wake:
 			for _, ev := range d.mailbox.take() {
 				d.apply(ev)

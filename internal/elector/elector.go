@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,6 +15,9 @@ import (
 	"lvsd/vip"
 	"lvsd/vrrp"
 )
+
+// alivePeriod lies between two signs of life, see Options.Alive.
+const alivePeriod = 100 * time.Millisecond
 
 // Network is what the elector needs to know of the machine's interfaces.
 type Network interface {
@@ -45,6 +49,10 @@ type Options struct {
 
 	// StateFile is where the reconciler remembers which addresses are ours.
 	StateFile string
+
+	// Alive, if set, is called ten times a second by the goroutine of Run, so
+	// that somebody else can notice when it hangs. It must not block.
+	Alive func()
 
 	Log *slog.Logger
 }
@@ -116,8 +124,17 @@ func (e *Elector) Run(ctx context.Context) error {
 	g.Go(func() error { return e.options.Announcer.Run(serving) })
 
 	var instances []configs.Instance
+	var alive <-chan time.Time
+	if e.options.Alive != nil {
+		ticker := time.NewTicker(alivePeriod)
+		defer ticker.Stop()
+		alive = ticker.C
+		e.options.Alive()
+	}
 	for {
 		select {
+		case <-alive:
+			e.options.Alive()
 		case instances = <-e.wanted:
 			e.configure(serving, instances)
 		case <-e.ended: // a router may have been wanted again while it ended
