@@ -27,7 +27,7 @@ type orders struct {
 	leave string // why it must not stay Master
 }
 
-// NewGroup returns a group without instances. They join it by [Options] when they run.
+// NewGroup returns a group without instances. They join it by [Instance.SetGroup].
 func NewGroup() *Group { return &Group{seats: make(map[*Instance]seat)} }
 
 // report replaces what an instance tells the others, and wakes them if it is news.

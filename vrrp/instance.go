@@ -51,8 +51,6 @@ type Options struct {
 	Name string
 	// Holding says that the addresses were on the interface already, left by a daemon that was killed.
 	Holding bool
-	// Group is the group that the instance belongs to; nil if it stands alone.
-	Group *Group
 	// OnTransition is called on every change of state. It must not block. May be nil.
 	OnTransition func(Transition)
 	// Log gets every change of state, at level Info. Nil logs nothing.
@@ -83,6 +81,7 @@ type Instance struct {
 	wanted Config
 	fault  string  // set by SetFault
 	gate   string  // set by SetGate
+	group  *Group  // set by SetGroup
 	orders []Event // of StepDown and Reclaim
 	status Status
 	drops  drops
@@ -155,6 +154,18 @@ func (i *Instance) SetGate(reason string) {
 	i.poke()
 }
 
+// SetGroup makes the instance one of a group, instead of that which it was in; nil lets it stand alone.
+func (i *Instance) SetGroup(g *Group) {
+	i.mu.Lock()
+	before := i.group
+	i.group = g
+	i.mu.Unlock()
+	if before != nil && before != g {
+		before.leave(i)
+	}
+	i.poke()
+}
+
 // StepDown has a Master leave the lead to the others, and say so: see [StepDown].
 func (i *Instance) StepDown(reason string) { i.order(StepDown{Reason: reason, Resign: true}) }
 
@@ -198,9 +209,7 @@ func (i *Instance) Run(ctx context.Context) error {
 		return fmt.Errorf("starting instance %s: %w", i.options.Name, err)
 	}
 	defer i.link.detach(i)
-	if i.options.Group != nil {
-		defer i.options.Group.leave(i)
-	}
+	defer i.SetGroup(nil)
 
 	if !i.ready(ctx) {
 		if i.options.Holding {
@@ -306,7 +315,7 @@ func (i *Instance) late(timer Timer, late time.Duration) {
 func (i *Instance) refresh(ctx context.Context) {
 	_, source, err := i.link.state()
 	i.mu.Lock()
-	fault, gate, wanted, given := i.fault, i.gate, i.wanted, i.orders
+	fault, gate, wanted, given, group := i.fault, i.gate, i.wanted, i.orders, i.group
 	i.orders = nil
 	known := i.status.Source
 	if wanted.Source.IsValid() {
@@ -322,17 +331,17 @@ func (i *Instance) refresh(ctx context.Context) {
 		i.step(ctx, SourceChanged{source}, now)
 	}
 	i.step(ctx, Configure{wanted}, now)
-	var group orders
-	if i.options.Group != nil {
-		i.ownFault, i.ownGate = fault, gate
-		i.report()
-		group = i.options.Group.orders(i)
+	i.ownFault, i.ownGate = fault, gate
+	var asked orders
+	if group != nil {
+		i.report(group)
+		asked = group.orders(i)
 	}
 	if fault == "" {
-		fault = group.fault
+		fault = asked.fault
 	}
 	if gate == "" {
-		gate = group.gate
+		gate = asked.gate
 	}
 	if gate != i.machine.gate {
 		i.step(ctx, Gate{gate}, now)
@@ -344,8 +353,8 @@ func (i *Instance) refresh(ctx context.Context) {
 			i.step(ctx, Failed{fault}, now)
 		}
 	}
-	if group.leave != "" && i.machine.state == Master {
-		i.step(ctx, StepDown{Reason: group.leave}, now)
+	if asked.leave != "" && i.machine.state == Master {
+		i.step(ctx, StepDown{Reason: asked.leave}, now)
 		i.step(ctx, Reclaim{}, now)
 	}
 	for _, ev := range given {
@@ -354,12 +363,9 @@ func (i *Instance) refresh(ctx context.Context) {
 }
 
 // report tells the group how this instance is.
-func (i *Instance) report() {
-	if i.options.Group == nil {
-		return
-	}
+func (i *Instance) report(g *Group) {
 	ready := i.machine.state == Master || i.machine.turn != "" && i.ownGate == ""
-	i.options.Group.report(i, seat{name: i.options.Name, fault: i.ownFault, ready: ready})
+	g.report(i, seat{name: i.options.Name, fault: i.ownFault, ready: ready})
 }
 
 // receive gives an advertisement to the machine.
@@ -467,7 +473,12 @@ func (i *Instance) step(ctx context.Context, ev Event, at time.Time) {
 	if !i.machine.suspects {
 		i.rivalGone()
 	}
-	i.report()
+	i.mu.Lock()
+	group := i.group
+	i.mu.Unlock()
+	if group != nil {
+		i.report(group)
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.status.Config = i.machine.config
