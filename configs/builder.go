@@ -39,6 +39,7 @@ type builder struct {
 // holder is the instance that holds an address, and where it says so.
 type holder struct {
 	instance string
+	key      string // that the address stands under
 	at       place
 }
 

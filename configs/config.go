@@ -55,7 +55,8 @@ type Instance struct {
 	Peers          []netip.Addr // where unicast advertisements go; none with multicast
 	Group          string       // the instances with this name move together; "" if it moves alone
 	Track          []Track
-	Addresses      []netip.Prefix // host bits kept: 192.168.50.100/24; in the order of the file
+	Addresses      []Address // advertised, of one address family; in the order of the file
+	ExtraAddresses []Address // not advertised, but held and announced with the others
 }
 
 // Service is one virtual service: one set of real servers behind one or more

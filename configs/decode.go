@@ -105,15 +105,22 @@ func (d *decoder) named(data any, n *node, dst reflect.Value, tag reflect.Struct
 	dst.SetMapIndex(reflect.ValueOf(name), element.Elem())
 }
 
-// item fills one element of an array. An element that should be a table and is
-// none stays nil.
+// item fills one element of an array. The tag short names the key whose value may
+// stand for the whole table. Another element that should be a table and is none
+// stays nil.
 func (d *decoder) item(data any, n *node, f field, label, key string, i int) {
 	if s, ok := f.value.Addr().Interface().(scalar); ok {
 		d.scalar(data, n, s, f.tag, label, key)
 		return
 	}
-	label = below(label, fmt.Sprintf("%s %d", key, i+1))
 	t, ok := data.(map[string]any)
+	if short := f.tag.Get("short"); !ok && short != "" {
+		f.value.Set(reflect.New(f.value.Type().Elem()))
+		f.value.Interface().(interface{ locate(at place) }).locate(d.at(n, label))
+		d.scalar(data, n, fieldsOf(f.value.Elem())[short].value.Addr().Interface().(scalar), f.tag, label, key)
+		return
+	}
+	label = below(label, fmt.Sprintf("%s %d", key, i+1))
 	if !ok {
 		d.add(d.at(n, label), "is %s: must be a table", kindOf(data))
 		return

@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -90,7 +89,7 @@ func (b *builder) checkElection(name string, raw *rawInstance) {
 }
 
 // ipv6 says whether the advertised addresses are IPv6.
-func (i *rawInstance) ipv6() bool { return len(i.Addresses) > 0 && i.advertises().Is6() }
+func (i *rawInstance) ipv6() bool { return i.advertises().Is6() }
 
 // checkUnicast notes directors that the others could not reach.
 func (b *builder) checkUnicast(raw *rawInstance, ipv6 bool) {
@@ -203,6 +202,3 @@ func (t *rawTrack) build() Track {
 	}
 	return track
 }
-
-// advertises returns the first address that the instance advertises.
-func (i *rawInstance) advertises() netip.Addr { return i.Addresses[0].is.Addr() }

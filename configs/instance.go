@@ -32,19 +32,7 @@ func (b *builder) checkInstances() {
 		if !raw.VRID.set() {
 			b.add(raw.at, "vrid is missing: must be 1 to 255, the same on all directors and on no other router of the network")
 		}
-		switch n := len(raw.Addresses); {
-		case n == 0:
-			b.add(raw.at, `addresses is missing: must be a list like ["192.168.50.100/24"]`)
-		case n > vrrp.MaxAddresses:
-			b.add(raw.Addresses[vrrp.MaxAddresses].at, "%d addresses: must be 1 to %d: make it several instances", n, vrrp.MaxAddresses)
-		}
-		for _, address := range raw.Addresses {
-			if address.good() {
-				b.checkAddress(name, address)
-			} else {
-				b.unsure = true
-			}
-		}
+		b.checkAddresses(name, raw)
 		b.checkElection(name, raw)
 	}
 	for _, director := range sortedKeys(b.directors) {
@@ -52,10 +40,12 @@ func (b *builder) checkInstances() {
 			b.checkInterface(override.Interface)
 		}
 		b.checkRouters(director, b.directors[director])
+		b.checkPlaces(b.directors[director])
 		b.checkOwner(director)
 	}
 	if len(b.directors) == 0 {
 		b.checkRouters("", new(rawDirector))
+		b.checkPlaces(new(rawDirector))
 	}
 	for _, name := range sortedKeys(b.instances) {
 		b.checkOwners(name)
@@ -63,44 +53,17 @@ func (b *builder) checkInstances() {
 }
 
 // checkInterface notes a name that no interface can have.
-func (b *builder) checkInterface(name value[string]) {
+func (b *builder) checkInterface(name value[string]) { b.checkInterfaceName("interface", name) }
+
+// checkInterfaceName does so for the value of any key.
+func (b *builder) checkInterfaceName(key string, name value[string]) {
 	if !name.good() {
 		return
 	}
 	// The rules of the kernel: dev_valid_name in net/core/dev.c.
 	if n := name.is; n == "" || len(n) > maxInterface || n == "." || n == ".." || strings.ContainsAny(n, "/: \t\n\v\f\r") {
-		b.add(name.at, "interface %s: must be the name of a network interface, 1 to %d characters", show(n), maxInterface)
+		b.add(name.at, "%s %s: must be the name of a network interface, 1 to %d characters", key, show(n), maxInterface)
 	}
-}
-
-// checkAddress notes what is wrong with one virtual address, and who holds it.
-func (b *builder) checkAddress(instance string, address value[netip.Prefix]) {
-	prefix := address.is
-	a := prefix.Addr()
-	switch {
-	case !a.Is4():
-		b.add(address.at, "addresses %q: must be IPv4", prefix)
-	case a.IsLoopback():
-		b.add(address.at, "addresses %q: is a loopback address: must be one of the interface's network", prefix)
-	case prefix.Bits() == 0:
-		b.add(address.at, "addresses %q: the prefix length must be 1 to 32", prefix)
-	case prefix.Bits() < 31 && (a == prefix.Masked().Addr() || a == broadcast(prefix)):
-		b.add(address.at, "addresses %q: is the network or its broadcast address: must be the address of one machine", prefix)
-	}
-	if other, ok := b.holders[a]; ok {
-		b.add(address.at, "addresses %q: vrrp %q has %s already (%s): must be there once", prefix, other.instance, a, other.at)
-		return
-	}
-	b.holders[a] = holder{instance, address.at}
-}
-
-// broadcast returns the last address of an IPv4 network.
-func broadcast(p netip.Prefix) netip.Addr {
-	b := p.Addr().As4()
-	for bit := p.Bits(); bit < 32; bit++ {
-		b[bit/8] |= 0x80 >> (bit % 8)
-	}
-	return netip.AddrFrom4(b)
 }
 
 // checkRouters notes instances that a director could not tell apart or has no
@@ -142,8 +105,8 @@ func (b *builder) checkOwner(director string) {
 	if raw.priorityOf(h.instance, b.instances[h.instance]) == vrrp.PriorityOwner {
 		return
 	}
-	b.add(h.at, "addresses: %s is the address of director %q (%s): must be another address, or that director's priority must be %d",
-		raw.Address.is, director, raw.Address.at, vrrp.PriorityOwner)
+	b.add(h.at, "%s: %s is the address of director %q (%s): must be another address, or that director's priority must be %d",
+		h.key, raw.Address.is, director, raw.Address.at, vrrp.PriorityOwner)
 }
 
 // checkOwners notes an instance that several directors own: they would all be
@@ -187,8 +150,14 @@ func (i *rawInstance) build(name string, d *rawDirector, directors map[string]*r
 		AdvertInterval: i.AdvertInterval.or(defaultAdvertInterval),
 		Preempt:        i.Preempt.or(true),
 	}
-	for _, address := range i.Addresses {
-		instance.Addresses = append(instance.Addresses, address.is)
+	for n, a := range i.listed() {
+		switch {
+		case a.rawAddress == nil:
+		case n < len(i.Addresses):
+			instance.Addresses = append(instance.Addresses, a.build(instance.Interface))
+		default:
+			instance.ExtraAddresses = append(instance.ExtraAddresses, a.build(instance.Interface))
+		}
 	}
 	i.elect(&instance, d, directors)
 	return instance

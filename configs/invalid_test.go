@@ -151,17 +151,28 @@ func TestCheckIsForNoDirector(t *testing.T) {
 	}
 }
 
-// An advertisement has room for 255 addresses.
+// An advertisement has room for 255 addresses; a thousand can move with it.
 func TestTooManyAddresses(t *testing.T) {
-	text := func(n int) string {
-		var list strings.Builder
-		for i := range n {
-			fmt.Fprintf(&list, "  \"10.0.%d.%d/16\",\n", i/200, 1+i%200)
+	text := func(advertised, extra int) string {
+		var b strings.Builder
+		b.WriteString("[vrrp.web]\ninterface = \"eth0\"\nvrid = 51\naddresses = [\n")
+		for i := range advertised + extra {
+			if i == advertised {
+				b.WriteString("]\nextra_addresses = [\n")
+			}
+			fmt.Fprintf(&b, "  \"10.0.%d.%d/16\",\n", i/200, 1+i%200)
 		}
-		return "[vrrp.web]\ninterface = \"eth0\"\nvrid = 51\naddresses = [\n" + list.String() + "]\n"
+		return b.String() + "]\n"
 	}
-	load(t, text(255), "lvs-01")
-	refused(t, write(t, text(256)), "lvs-01", `lvsd.toml:260: vrrp "web": 256 addresses: must be 1 to 255: make it several instances`)
+	for _, n := range []int{0, 745} {
+		i := load(t, text(255, n), "lvs-01").Instances[0]
+		if len(i.Addresses) != 255 || len(i.ExtraAddresses) != n {
+			t.Errorf("%d addresses and %d extra addresses, want 255 and %d", len(i.Addresses), len(i.ExtraAddresses), n)
+		}
+	}
+	refused(t, write(t, text(256, 0)), "lvs-01", `lvsd.toml:260: vrrp "web": 256 addresses: must be 1 to 255: put the others into extra_addresses`)
+	refused(t, write(t, text(255, 746)), "lvs-01",
+		`lvsd.toml:1007: vrrp "web": 1001 addresses and extra_addresses: must be at most 1000: make it several instances`)
 }
 
 func TestPageThatIsTooLarge(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"lvsd/health"
 	"lvsd/ipvs"
+	"lvsd/vip"
 	"lvsd/vrrp"
 )
 
@@ -67,7 +69,7 @@ real = [{ address = "192.168.50.22" }]
 			AdvertInterval: time.Second,
 			Preempt:        true,
 			Version:        vrrp.Version3,
-			Addresses:      []netip.Prefix{netip.MustParsePrefix("192.168.50.100/32")},
+			Addresses:      []Address{{Prefix: netip.MustParsePrefix("192.168.50.100/32"), Interface: "eth0"}},
 		}},
 		Services: []Service{{
 			Name:      "web",
@@ -159,14 +161,18 @@ addresses = ["192.168.51.100/24"]
 `
 	a := Instance{
 		Name: "a", VRID: 1, AdvertInterval: time.Second, Preempt: true, Version: vrrp.Version3,
-		Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.50.100/24"), netip.MustParsePrefix("192.168.50.101/24")},
+		Addresses: []Address{{Prefix: netip.MustParsePrefix("192.168.50.100/24")}, {Prefix: netip.MustParsePrefix("192.168.50.101/24")}},
 	}
 	b := Instance{
 		Name: "b", VRID: 1, AdvertInterval: 40950 * time.Millisecond, Preempt: false, Version: vrrp.Version3,
-		Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.51.100/24")},
+		Addresses: []Address{{Prefix: netip.MustParsePrefix("192.168.51.100/24")}},
 	}
 	with := func(i Instance, iface string, priority uint8) Instance {
 		i.Interface, i.Priority = iface, priority
+		i.Addresses = slices.Clone(i.Addresses)
+		for n := range i.Addresses {
+			i.Addresses[n].Interface = iface
+		}
 		return i
 	}
 	directors := []Director{
@@ -183,6 +189,86 @@ addresses = ["192.168.51.100/24"]
 		compare(t, directors, config.Directors)
 		compare(t, directors[i], config.Director)
 		compare(t, want, config.Instances)
+	}
+}
+
+// An address is a string or a table, on the interface that the instance has on the
+// director unless it has one of its own.
+func TestAddressesOfAnInstance(t *testing.T) {
+	const text = `
+[director.lvs-01]
+[director.lvs-02]
+[director.lvs-02.vrrp.web]
+interface = "bond0"
+
+[vrrp.web]
+interface = "eth2"
+vrid = 51
+addresses = [
+  "192.168.50.100/24",
+  { address = "192.168.50.101", dev = "eth3", label = "eth3:web", scope = "link" },
+  { address = "192.168.50.102/24", scope = "global" },
+]
+extra_addresses = [
+  "2001:db8::100",
+  { address = "fe80::100/64", dev = "eth3" },
+  { address = "192.168.51.100/24", scope = "site" },
+  { address = "192.168.52.100/24", scope = "host" },
+]
+
+[vrrp.six]
+interface = "eth2"
+vrid = 51
+[[vrrp.six.addresses]]
+address = "fe80::100/64"
+[[vrrp.six.addresses]]
+address = "2001:db8::101/64"
+`
+	prefix := netip.MustParsePrefix
+	for director, iface := range map[string]string{"lvs-01": "eth2", "lvs-02": "bond0"} {
+		config := load(t, text, director)
+		web, six := config.Instances[1], config.Instances[0]
+		compare(t, []Address{
+			{Prefix: prefix("192.168.50.100/24"), Interface: iface},
+			{Prefix: prefix("192.168.50.101/32"), Interface: "eth3", Label: "eth3:web", Scope: vip.ScopeLink},
+			{Prefix: prefix("192.168.50.102/24"), Interface: iface},
+		}, web.Addresses)
+		compare(t, []Address{
+			{Prefix: prefix("2001:db8::100/128"), Interface: iface},
+			{Prefix: prefix("fe80::100/64"), Interface: "eth3"},
+			{Prefix: prefix("192.168.51.100/24"), Interface: iface, Scope: vip.ScopeSite},
+			{Prefix: prefix("192.168.52.100/24"), Interface: iface, Scope: vip.ScopeHost},
+		}, web.ExtraAddresses)
+		compare(t, []Address{
+			{Prefix: prefix("fe80::100/64"), Interface: "eth2"},
+			{Prefix: prefix("2001:db8::101/64"), Interface: "eth2"},
+		}, six.Addresses)
+	}
+}
+
+// The addresses of a service may be advertised by its instance or not.
+func TestInstanceOfAService(t *testing.T) {
+	const services = `
+[service.four]
+listen = ["192.168.50.100:80", "192.168.50.101:80"]
+real = [{ address = "192.168.50.22" }]
+[service.six]
+listen = ["[2001:db8::100]:80", "[2001:db8::101]:80"]
+real = [{ address = "2001:db8::22" }]
+`
+	for _, tt := range []struct{ addresses, extra, six string }{
+		{`"192.168.50.100/24"`, `"192.168.50.101/24", "2001:db8::100/64", "2001:db8::101/64"`, "web"},
+		{`"2001:db8::100/64"`, `"192.168.50.100/24", "192.168.50.101/24", "2001:db8::101/64"`, "web"},
+		{`"192.168.50.100/24", "192.168.50.101/24"`, ``, ""}, // somebody else has those of IPv6
+	} {
+		config := load(t, `
+[vrrp.web]
+interface = "eth0"
+vrid = 51
+addresses = [`+tt.addresses+`]
+extra_addresses = [`+tt.extra+`]
+`+services, "lvs-01")
+		compare(t, []string{"web", tt.six}, []string{config.Services[0].Instance, config.Services[1].Instance})
 	}
 }
 
@@ -210,6 +296,7 @@ func TestAddressesAtTheEndOfSmallNetworks(t *testing.T) {
 interface = "eth0"
 vrid = 51
 addresses = ["192.168.50.0/31", "192.168.50.3/31", "192.168.51.0", "192.168.52.1/30"]
+extra_addresses = ["2001:db8::/127", "2001:db8::3/127", "2001:db8:1::", "2001:db8:2::ffff:ffff:ffff:ffff/64"]
 `, "lvs-01")
 }
 

@@ -53,19 +53,29 @@ type rawDefaults struct {
 // rawInstance is [vrrp.NAME].
 type rawInstance struct {
 	table
-	Interface      value[string]         `toml:"interface"`
-	VRID           value[int]            `toml:"vrid" min:"1" max:"255"`
-	Priority       value[int]            `toml:"priority" min:"1" max:"255"`
-	AdvertInterval value[time.Duration]  `toml:"advert_interval" min:"10ms" max:"255s" step:"10ms" like:"1s"`
-	Preempt        value[bool]           `toml:"preempt"`
-	PreemptDelay   value[time.Duration]  `toml:"preempt_delay" min:"0s" max:"24h" like:"60s"`
-	Version        value[int]            `toml:"version" min:"2" max:"3"`
-	Password       value[string]         `toml:"password"`
-	Checksum       value[string]         `toml:"checksum" oneof:"auto pseudo-header rfc9568"`
-	Unicast        value[bool]           `toml:"unicast"`
-	Group          value[string]         `toml:"group"`
-	Track          []*rawTrack           `toml:"track"`
-	Addresses      []value[netip.Prefix] `toml:"addresses"`
+	Interface      value[string]        `toml:"interface"`
+	VRID           value[int]           `toml:"vrid" min:"1" max:"255"`
+	Priority       value[int]           `toml:"priority" min:"1" max:"255"`
+	AdvertInterval value[time.Duration] `toml:"advert_interval" min:"10ms" max:"255s" step:"10ms" like:"1s"`
+	Preempt        value[bool]          `toml:"preempt"`
+	PreemptDelay   value[time.Duration] `toml:"preempt_delay" min:"0s" max:"24h" like:"60s"`
+	Version        value[int]           `toml:"version" min:"2" max:"3"`
+	Password       value[string]        `toml:"password"`
+	Checksum       value[string]        `toml:"checksum" oneof:"auto pseudo-header rfc9568"`
+	Unicast        value[bool]          `toml:"unicast"`
+	Group          value[string]        `toml:"group"`
+	Track          []*rawTrack          `toml:"track"`
+	Addresses      []*rawAddress        `toml:"addresses" short:"address"`
+	ExtraAddresses []*rawAddress        `toml:"extra_addresses" short:"address"`
+}
+
+// rawAddress is one element of addresses or extra_addresses.
+type rawAddress struct {
+	table
+	Address value[netip.Prefix] `toml:"address"`
+	Dev     value[string]       `toml:"dev"`
+	Label   value[string]       `toml:"label"`
+	Scope   value[string]       `toml:"scope" oneof:"global site link host"`
 }
 
 // rawTrack is one element of track.

@@ -83,11 +83,11 @@ func (b *builder) held(s *Service, listen value[netip.AddrPort]) {
 	a := listen.is.Addr()
 	h, ok := b.holders[a]
 	switch {
-	case !ok && len(b.instances) > 0 && a.Is4():
+	case !ok && b.mustBeHeld(a):
 		if b.unsure {
 			return
 		}
-		b.add(listen.at, "listen %q: no [vrrp.*] has the address: must be %s", listen.is, b.heldAddresses())
+		b.add(listen.at, "listen %q: no [vrrp.*] has the address: must be %s", listen.is, b.heldAddresses(a.Is4()))
 	case len(s.Listen) == 0:
 		s.Instance = h.instance
 	case s.Instance != h.instance:
@@ -95,11 +95,27 @@ func (b *builder) held(s *Service, listen value[netip.AddrPort]) {
 	}
 }
 
-// heldAddresses lists the virtual addresses, if they are not too many.
-func (b *builder) heldAddresses() string {
+// mustBeHeld says whether an address is to be one of an instance, if there is any.
+// Where no instance has one of IPv6, these are put on by somebody else.
+func (b *builder) mustBeHeld(a netip.Addr) bool {
+	if a.Is4() {
+		return len(b.instances) > 0
+	}
+	for held := range b.holders {
+		if held.Is6() {
+			return true
+		}
+	}
+	return false
+}
+
+// heldAddresses lists the virtual addresses of a family, if they are not too many.
+func (b *builder) heldAddresses(ipv4 bool) string {
 	var list []string
 	for a := range b.holders {
-		list = append(list, a.String())
+		if a.Is4() == ipv4 {
+			list = append(list, a.String())
+		}
 	}
 	if len(list) == 0 || len(list) > 8 {
 		return "an address of one of them"
@@ -113,7 +129,7 @@ func (b *builder) onlyWhileMaster(s *Service, raw *rawService, keys serviceKeys)
 	if !s.OnlyWhileMaster || s.Instance != "" || len(s.Listen) == 0 {
 		return
 	}
-	if len(b.instances) > 0 && s.Listen[0].Address.Is4() {
+	if b.mustBeHeld(s.Listen[0].Address) {
 		return // that no instance has the address is noted already
 	}
 	b.add(keys.OnlyWhileMaster.at, "only_while_master true: no [vrrp.*] has the address of %s: must be false, or the address in one",

@@ -143,7 +143,7 @@ func decodeAddress(is any, s string) string {
 		a = p.Addr()
 		*is = p
 	case *netip.Prefix:
-		right = `must be an address with its prefix length like "192.168.50.100/24"`
+		right = `must be an address with its prefix length like "192.168.50.100/24" or "2001:db8::100/64"`
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
 			// A bare address is a host route: it brings no network with it.

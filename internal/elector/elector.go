@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -271,12 +272,13 @@ func (e *Elector) endAll() {
 func (e *Elector) set() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var d vip.Desired
+	d := vip.Desired{Attributes: make(map[vip.Address]vip.Attributes)}
 	for _, m := range e.members {
 		addresses := addressesOf(m.config)
 		d.Known = append(d.Known, addresses...)
 		if m.holding {
 			d.Held = append(d.Held, addresses...)
+			maps.Copy(d.Attributes, attributesOf(m.config))
 		}
 	}
 	e.addresses.Set(d)
@@ -289,18 +291,35 @@ func (e *Elector) announceSoon(addresses []vip.Address) {
 	_ = e.options.Announcer.Announce(ctx, addresses) // the error says that it did not wait
 }
 
+// addressesOf returns all addresses that an instance holds, those first that it
+// advertises.
 func addressesOf(i configs.Instance) []vip.Address {
-	addresses := make([]vip.Address, len(i.Addresses))
-	for n, prefix := range i.Addresses {
-		addresses[n] = vip.Address{Interface: i.Interface, Prefix: prefix}
+	addresses := make([]vip.Address, 0, len(i.Addresses)+len(i.ExtraAddresses))
+	for _, list := range [][]configs.Address{i.Addresses, i.ExtraAddresses} {
+		for _, a := range list {
+			addresses = append(addresses, vip.Address{Interface: a.Interface, Prefix: a.Prefix})
+		}
 	}
 	return addresses
 }
 
+// attributesOf returns the attributes of those addresses that have any.
+func attributesOf(i configs.Instance) map[vip.Address]vip.Attributes {
+	attributes := make(map[vip.Address]vip.Attributes)
+	for _, list := range [][]configs.Address{i.Addresses, i.ExtraAddresses} {
+		for _, a := range list {
+			if has := (vip.Attributes{Label: a.Label, Scope: a.Scope}); has != (vip.Attributes{}) {
+				attributes[vip.Address{Interface: a.Interface, Prefix: a.Prefix}] = has
+			}
+		}
+	}
+	return attributes
+}
+
 func vrrpConfig(i configs.Instance) vrrp.Config {
 	advertised := make([]netip.Addr, len(i.Addresses))
-	for n, prefix := range i.Addresses {
-		advertised[n] = prefix.Addr()
+	for n, a := range i.Addresses {
+		advertised[n] = a.Prefix.Addr()
 	}
 	return vrrp.Config{
 		VRID:      i.VRID,

@@ -142,7 +142,7 @@ func (h *host) stop() {
 func web(priority uint8, addresses ...string) configs.Instance {
 	i := configs.Instance{Name: "web", Interface: "eth2", VRID: 51, Priority: priority, AdvertInterval: time.Second, Preempt: true}
 	for _, a := range addresses {
-		i.Addresses = append(i.Addresses, netip.MustParsePrefix(a))
+		i.Addresses = append(i.Addresses, configs.Address{Prefix: netip.MustParsePrefix(a), Interface: "eth2"})
 	}
 	return i
 }

@@ -64,8 +64,8 @@ func (e *Elector) virtual() []netip.Addr {
 	defer e.mu.Unlock()
 	var all []netip.Addr
 	for _, m := range e.members {
-		for _, prefix := range m.config.Addresses {
-			all = append(all, prefix.Addr())
+		for _, a := range addressesOf(m.config) {
+			all = append(all, a.Prefix.Addr())
 		}
 	}
 	return all

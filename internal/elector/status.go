@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"lvsd/vip"
 	"lvsd/vrrp"
 )
 
@@ -100,9 +99,8 @@ func (e *Elector) Status() []InstanceStatus {
 		if s.Master.IsValid() {
 			status.Master = s.Master.String()
 		}
-		for _, prefix := range m.config.Addresses {
-			address := vip.Address{Interface: m.config.Interface, Prefix: prefix}
-			status.Addresses = append(status.Addresses, AddressStatus{prefix.String(), slices.Contains(held, address)})
+		for _, a := range addressesOf(m.config) {
+			status.Addresses = append(status.Addresses, AddressStatus{a.Prefix.String(), slices.Contains(held, a)})
 		}
 		all = append(all, status)
 	}
