@@ -135,7 +135,8 @@ func TestKernelRefusesAttributes(t *testing.T) {
 	}{
 		{vip.Attributes{Scope: vip.ScopeLink}, words, nil},
 		{
-			vip.Attributes{Label: "eth0:67890123456"}, "adding it again: numerical result out of range",
+			vip.Attributes{Label: "eth0:67890123456"},
+			"adding it again: numerical result out of range",
 			[]string{"del 10.0.0.100/24", "new 10.0.0.100/24"},
 		},
 	} {

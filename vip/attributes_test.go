@@ -101,7 +101,8 @@ func TestChangedAttributesArePutRight(t *testing.T) {
 			call    string
 		}{
 			{
-				vip.Entry{Address: vips[0]}, "had label eth0 instead of eth0:web",
+				vip.Entry{Address: vips[0]},
+				"had label eth0 instead of eth0:web",
 				"change 10.0.0.100/24 on eth0 label eth0:web",
 			},
 			{
