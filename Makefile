@@ -31,7 +31,7 @@ kernel: deps
 FUZZ ?= 30s
 fuzz:
 	@set -e; for f in vrrp/FuzzParse vrrp/FuzzParseIPv4 configs/FuzzLoad ipvs/FuzzParseConnections \
-	    health/FuzzHTTP health/FuzzTCPExpect health/FuzzTLS health/FuzzParseStatusRanges; do \
+	    health/FuzzHTTP health/FuzzTCPExpect health/FuzzTLS health/FuzzParseStatusRanges internal/waist/FuzzDecode; do \
 	  $(GO) test -run '^$$' -fuzz "^$${f#*/}\$$" -fuzztime $(FUZZ) ./$${f%/*}; done
 
 # Outages in milliseconds, and speeds. BENCH picks some of them.
