@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -60,9 +61,31 @@ func addRuntimeFlag(cmd *cobra.Command) *string {
 	if d := os.Getenv("RUNTIME_DIRECTORY"); d != "" {
 		dir = d
 	}
-	return cmd.Flags().String("runtime-dir", dir, "the folder of the control socket and of the memory of what is ours")
+	return cmd.Flags().String("runtime-dir", dir, "the folder of the sockets and of the memory of what is ours")
 }
 
-func socketPath(runtime string) string   { return filepath.Join(runtime, "control.sock") }
-func addressState(runtime string) string { return filepath.Join(runtime, "addresses.json") }
-func serviceState(runtime string) string { return filepath.Join(runtime, "services.json") }
+// logFlags say how the daemon logs.
+type logFlags struct{ format, level *string }
+
+func addLogFlags(cmd *cobra.Command) logFlags {
+	return logFlags{
+		cmd.Flags().String("log-format", "auto", "text, json, or auto: text on a terminal, json otherwise"),
+		cmd.Flags().String("log-level", "info", "debug, info, warn or error"),
+	}
+}
+
+func (f logFlags) logger() (*slog.Logger, error) {
+	log, err := newLogger(os.Stderr, *f.format, *f.level)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return log, nil
+}
+
+func socketPath(runtime string) string    { return filepath.Join(runtime, "control.sock") }
+func electorSocket(runtime string) string { return filepath.Join(runtime, "elector.sock") }
+func electorMemory(runtime string) string { return filepath.Join(runtime, "elector.json") }
+func addressState(runtime string) string  { return filepath.Join(runtime, "addresses.json") }
+func serviceState(runtime string) string  { return filepath.Join(runtime, "services.json") }
+func holdState(runtime string) string     { return filepath.Join(runtime, "hold.json") }
+func lockPath(runtime string) string      { return filepath.Join(runtime, "lock") }

@@ -23,8 +23,12 @@ var mayImport = map[string][]string{
 	"lvsd/internal/elector":  {"lvsd/configs", "lvsd/vrrp", "lvsd/vip"},
 	"lvsd/internal/director": {"lvsd/configs", "lvsd/ipvs", "lvsd/health"},
 	"lvsd/internal/control":  {"lvsd/internal/elector", "lvsd/internal/director", "lvsd/vrrp"},
+
+	"lvsd/internal/supervisor": {},
+	"lvsd/internal/waist":      {"lvsd/configs", "lvsd/internal/elector", "lvsd/internal/supervisor", "lvsd/vrrp"},
 	"lvsd/cmd/lvsd": {
 		"lvsd/configs", "lvsd/internal/elector", "lvsd/internal/director", "lvsd/internal/control",
+		"lvsd/internal/supervisor", "lvsd/internal/waist",
 		"lvsd/vrrp", "lvsd/vip", "lvsd/ipvs",
 	},
 }

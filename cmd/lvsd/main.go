@@ -10,12 +10,15 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"lvsd/internal/supervisor"
 )
 
 // Exit codes.
 const (
-	exitProblem = 1 // a problem was found
-	exitUsage   = 2 // the command line is wrong
+	exitProblem = 1                        // a problem was found
+	exitUsage   = 2                        // the command line is wrong
+	exitRefused = supervisor.StatusRefused // a half cannot start
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -36,7 +39,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(runCommand(), checkCommand(), statusCommand(), versionCommand(), releaseCommand())
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), versionCommand(), releaseCommand(),
+		electorCommand(), directorCommand())
 	err := root.Execute()
 	switch {
 	case err == nil:
@@ -46,6 +50,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	case errors.Is(err, errNotWell):
 		return exitProblem
+	case errors.As(err, &refusedError{}):
+		fmt.Fprintln(stderr, err)
+		return exitRefused
 	default:
 		fmt.Fprintln(stderr, err)
 		return exitProblem

@@ -58,7 +58,7 @@ func TestCommandLine(t *testing.T) {
 		{"a flag that is not", []string{"status", "--frobnicate"}, 2, "", "unknown flag: --frobnicate; see lvsd status --help"},
 		{"an output that is not", []string{"status", "-o", "xml"}, 2, "", `--output "xml": must be table or json`},
 		{"status of nobody", []string{"status", "--runtime-dir", nobody}, 1, "", "is it running?"},
-		{"run with a bad file", []string{"run", "--config", bad, "--runtime-dir", nobody}, 1, "", "vrid 256"},
+		{"run in one process with a bad file", []string{"run", "--one-process", "--config", bad, "--runtime-dir", nobody}, 1, "", "vrid 256"},
 		{"run with a bad level", []string{"run", "--config", good, "--log-level", "loud"}, 2, "", `--log-level "loud"`},
 		{"run with a bad format", []string{"run", "--config", good, "--log-format", "xml"}, 2, "", `--log-format "xml"`},
 		{"release of nothing", []string{"release", "--runtime-dir", nobody}, 0, "", ""},

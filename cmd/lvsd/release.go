@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"slices"
 	"time"
@@ -43,21 +42,30 @@ after a proper end it finds nothing to do. It refuses to work while lvsd runs.`,
 				log.Info("nothing is released: the daemon is about to be started again", "result", result)
 				return nil
 			}
-			if c, err := net.Dial("unix", socketPath(*runtime)); err == nil {
-				c.Close()
-				return fmt.Errorf("releasing what was left: lvsd runs and answers on %s; stop it instead", socketPath(*runtime))
+			lock, err := takeRuntime(*runtime)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return nil // nobody has ever run there
+			case err != nil:
+				return fmt.Errorf("releasing what was left: %w", err)
 			}
+			defer lock.Close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), releaseTimeout)
 			defer cancel()
-			return errors.Join(
-				releaseAddresses(ctx, addressState(*runtime), log),
-				releaseServices(ctx, serviceState(*runtime), log),
-			)
+			return release(ctx, *runtime, log)
 		},
 	}
 	runtime = addRuntimeFlag(cmd)
 	systemd = cmd.Flags().Bool("systemd", false, "run by ExecStopPost=: release nothing after a crash, for the daemon is started again")
 	return cmd
+}
+
+// release takes out of the kernel what was left there.
+func release(ctx context.Context, runtime string, log *slog.Logger) error {
+	return errors.Join(
+		releaseAddresses(ctx, addressState(runtime), log),
+		releaseServices(ctx, serviceState(runtime), log),
+	)
 }
 
 func releaseAddresses(ctx context.Context, state string, log *slog.Logger) error {

@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
+	// What a test starts of its own executable is the program: lvsd run does so.
+	os.Setenv(asProgram, "1")
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector lets a process live on for a second
 	os.Exit(m.Run())
 }
 
@@ -45,6 +48,18 @@ exec "$0" "$@"`
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	return cmd
+}
+
+// TestRunWithABadFile runs three processes, of which one cannot start.
+func TestRunWithABadFile(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "run", "--config", write(t, badConfig), "--runtime-dir", t.TempDir())
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if cmd.ProcessState.ExitCode() != exitProblem || strings.Count(stderr.String(), "\n") != 2 ||
+		!strings.Contains(stderr.String(), `lvsd.toml:4: vrrp "web": vrid 256: must be 1 to 255`) || stdout.Len() != 0 {
+		t.Errorf("lvsd run: %v, stdout:\n%s\nstderr:\n%s\nwant exit code 1 and the two problems", err, stdout.String(), stderr.String())
+	}
 }
 
 // TestRunWithAddressesAlone runs on a kernel without IPVS, too.

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,7 +28,10 @@ func Fetch(ctx context.Context, socket string) (Status, error) {
 		return Status{}, err
 	}
 	response, err := client.Do(request)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return Status{}, fmt.Errorf("asking lvsd for its status on %s: no answer in time: it hangs, or its machine is overloaded", socket)
+	case err != nil:
 		return Status{}, fmt.Errorf("asking lvsd for its status on %s: %w; is it running?", socket, err)
 	}
 	defer response.Body.Close()

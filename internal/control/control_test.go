@@ -32,6 +32,13 @@ func example() Status {
 		Version:   "1.0",
 		PID:       4711,
 		StartedAt: now.Add(-26 * time.Hour),
+		Halves: []HalfStatus{
+			{
+				Name: "elector", PID: 4713, Since: now.Add(-3 * time.Second),
+				Restarts: 2, RestartedAt: now.Add(-3 * time.Second), RestartReason: "killed by signal killed",
+			},
+			{Name: "director", PID: 4712, Since: now.Add(-26 * time.Hour)},
+		},
 		Instances: []elector.InstanceStatus{{
 			Name: "web", Interface: "eth2", VRID: 51, Priority: 150, AdvertInterval: 1, State: "master",
 			Since: now.Add(-90 * time.Second), Reason: "no master heard",
@@ -71,7 +78,7 @@ func example() Status {
 
 func TestWrite(t *testing.T) {
 	s := example()
-	s.Problems = problems(s)
+	s.Problems = problems(s, now)
 	var b bytes.Buffer
 	if err := Write(&b, s, now); err != nil {
 		t.Fatal(err)
@@ -93,6 +100,7 @@ web      TCP       rr         sorry  192.168.50.100:80
   192.168.50.23:80      unknown  -      nat      -       -       0       0         not checked yet
   192.168.50.100:40001  sorry    -      nat      1       1       1       0         no real server is up
 
+PROBLEM: the elector half was restarted 2 times, last 3s ago: killed by signal killed
 PROBLEM: the last reload was refused: lvsd.toml:3: no
 PROBLEM: instance "web" is master, but 192.168.50.101/24 is not on eth2
 PROBLEM: the IPVS table cannot be brought in line: no such scheduler
@@ -108,7 +116,7 @@ PROBLEM: service "web": real server 192.168.50.22 is down: connect: connection r
 // changes: programs read it.
 func TestNamesAreStable(t *testing.T) {
 	s := example()
-	s.Problems = problems(s)
+	s.Problems = problems(s, now)
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		t.Fatal(err)

@@ -25,17 +25,32 @@ const (
 // Server answers on the control socket.
 type Server struct {
 	options  Options
-	started  time.Time
 	listener net.Listener
 	http     *http.Server
 }
 
+// Elector is what the control socket asks an elector, in this process or in
+// another.
+type Elector interface {
+	Status() []elector.InstanceStatus
+}
+
 // Options are what the control socket tells about.
 type Options struct {
-	Version  string
-	Elector  *elector.Elector
+	Version string
+
+	// PID is the main process of the daemon and Started when it was started, if
+	// it is not this one.
+	PID     int
+	Started time.Time
+
+	Elector  Elector
 	Director *director.Director
-	Log      *slog.Logger
+
+	// Halves describes the processes of the daemon, nil if there is only one.
+	Halves func() []HalfStatus
+
+	Log *slog.Logger
 }
 
 // Listen takes the control socket at path, which only root may use. A socket
@@ -57,7 +72,10 @@ func Listen(path string, o Options) (*Server, error) {
 		listener.Close()
 		return nil, fmt.Errorf("closing the control socket to others: %w", err)
 	}
-	s := &Server{options: o, started: time.Now(), listener: listener}
+	if o.PID == 0 {
+		o.PID, o.Started = os.Getpid(), time.Now()
+	}
+	s := &Server{options: o, listener: listener}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", s.serveStatus)
 	s.http = &http.Server{
@@ -78,12 +96,15 @@ func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
 	}
 	status := Status{
 		Version:   s.options.Version,
-		PID:       os.Getpid(),
-		StartedAt: s.started,
+		PID:       s.options.PID,
+		StartedAt: s.options.Started,
 		Instances: s.options.Elector.Status(),
 		Status:    services,
 	}
-	status.Problems = problems(status)
+	if s.options.Halves != nil {
+		status.Halves = s.options.Halves()
+	}
+	status.Problems = problems(status, time.Now())
 	w.Header().Set("Content-Type", "application/json")
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
