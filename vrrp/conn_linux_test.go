@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -194,8 +193,7 @@ func TestConnSendsAsTheRFCAsks(t *testing.T) { // ENC-14
 		t.Errorf("Ethernet destination %x", frame[:6])
 	}
 	// The very bytes of keepalived, but for the identification and with it the header checksum.
-	vectors := readVectors[golden](t, "golden_v3_ipv4.json", 19)
-	want := vectors[slices.IndexFunc(vectors, func(v golden) bool { return v.Name == "v3_ipv4_mcast" })].Packet
+	want := fmt.Sprintf("%x", goldenPacket(t, "v3_ipv4_mcast").Packet)
 	ip := frame[14:]
 	got := fmt.Sprintf("%x", ip)
 	if got[:8] != want[:8] || got[12:20] != want[12:20] || got[24:] != want[24:] {

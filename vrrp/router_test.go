@@ -20,15 +20,44 @@ var (
 	vips  = []netip.Addr{netip.MustParseAddr("10.99.0.100"), netip.MustParseAddr("10.99.0.101")}
 	group = netip.MustParseAddr("224.0.0.18")
 
+	vips6  = []netip.Addr{netip.MustParseAddr("fe80::99:100"), netip.MustParseAddr("2001:db8:99::100")}
+	group6 = netip.MustParseAddr("ff02::12")
+
 	// epoch is when every synctest bubble begins.
 	epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
 func host(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 99, 0, byte(n)}) }
 
+// host6 is the link-local address of the same host, and global6 its other one.
+func host6(n int) netip.Addr {
+	return netip.MustParseAddr(fmt.Sprintf("fe80::ff:fe00:99%02x", n))
+}
+
+func global6(n int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("2001:db8:99::%x", n)) }
+
 // config is VRID 51 with an interval of one second and preemption.
 func config(priority uint8) vrrp.Config {
 	return vrrp.Config{VRID: 51, Priority: priority, Interval: time.Second, Preempt: true, Addresses: vips}
+}
+
+// config2 is the same in version 2, and config6 over IPv6.
+func config2(priority uint8) vrrp.Config {
+	c := config(priority)
+	c.Version = vrrp.Version2
+	return c
+}
+
+func config6(priority uint8) vrrp.Config {
+	c := config(priority)
+	c.Addresses = vips6
+	return c
+}
+
+// unicast makes a configuration unicast, from one host to others of the same family.
+func unicast(c vrrp.Config, source netip.Addr, peers ...netip.Addr) vrrp.Config {
+	c.Source, c.Peers = source, peers
+	return c
 }
 
 // diary records what happens, with the time since the bubble began.
@@ -118,7 +147,7 @@ type wire struct {
 
 func (w wire) Send(source, destination netip.Addr, payload []byte) error {
 	err := w.Conn.Send(source, destination, payload)
-	a, parseErr := vrrp.Parse(payload, w.Source(), destination)
+	a, parseErr := vrrp.Parse(payload, source, destination)
 	switch {
 	case parseErr != nil:
 		w.diary.write("sends rubbish: " + parseErr.Error())
@@ -133,7 +162,13 @@ func (w wire) Send(source, destination netip.Addr, payload []byte) error {
 // start runs a router on the segment until the end of the test.
 func start(t *testing.T, s *vrrptest.Segment, n int, c vrrp.Config, o vrrp.Options) *router {
 	t.Helper()
-	r := &router{source: host(n), logs: &logBuffer{}}
+	return startAt(t, s, host(n), c, o)
+}
+
+// startAt runs one with this address.
+func startAt(t *testing.T, s *vrrptest.Segment, source netip.Addr, c vrrp.Config, o vrrp.Options) *router {
+	t.Helper()
+	r := &router{source: source, logs: &logBuffer{}}
 	return r.run(t, s, c, o, func() (vrrp.Conn, error) { return wire{s.Listen(r.source), &r.diary}, nil })
 }
 
@@ -221,8 +256,10 @@ type peer struct {
 	conn *vrrptest.Conn
 }
 
-func newPeer(t *testing.T, s *vrrptest.Segment, n int) *peer {
-	p := &peer{t, s.Listen(host(n))}
+func newPeer(t *testing.T, s *vrrptest.Segment, n int) *peer { return newPeerAt(t, s, host(n)) }
+
+func newPeerAt(t *testing.T, s *vrrptest.Segment, source netip.Addr) *peer {
+	p := &peer{t, s.Listen(source)}
 	t.Cleanup(func() { p.conn.Close() })
 	return p
 }
@@ -233,13 +270,24 @@ func (p *peer) send(priority uint8, interval time.Duration) {
 	p.advertise(vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: priority, Interval: interval, Addresses: vips})
 }
 
+// advertise sends an advertisement of any kind to the group.
 func (p *peer) advertise(a vrrp.Advertisement) {
 	p.t.Helper()
-	b, err := a.Marshal(p.conn.Source(), group)
+	to := group
+	if p.conn.Source().Is6() {
+		to = group6
+	}
+	p.tell(to, a)
+}
+
+// tell sends it to an address.
+func (p *peer) tell(to netip.Addr, a vrrp.Advertisement) {
+	p.t.Helper()
+	b, err := a.Marshal(p.conn.Source(), to)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if err := p.conn.Send(p.conn.Source(), group, b); err != nil {
+	if err := p.conn.Send(p.conn.Source(), to, b); err != nil {
 		p.t.Fatal(err)
 	}
 }
