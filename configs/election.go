@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -47,6 +48,13 @@ func (t Track) String() string {
 	default:
 		return "service " + t.Service
 	}
+}
+
+// Key is the same for two tracks that look at the same thing in the same way,
+// whatever it weighs.
+func (t Track) Key() string {
+	t.Weight = 0
+	return fmt.Sprintf("%s%q %s %s %d %d %s", t, t.Script, t.Interval, t.Timeout, t.Rise, t.Fall, t.User)
 }
 
 // checkElection notes what cannot work in how an instance is elected.

@@ -63,7 +63,7 @@ func runDirector(ctx context.Context, tie *supervisor.Tie, f runFlags, log *slog
 		OnMaster: func(instance string, master bool) { serving.SetMaster(instance, master) },
 		Log:      log,
 	})
-	serving, err = newDirector(config, f.load, *f.runtime, electing.Configure, tie.Alive, log)
+	serving, err = newDirector(config, f.load, *f.runtime, electing.Configure, electing.Report, tie.Alive, log)
 	if err != nil {
 		return refusedError{err}
 	}

@@ -39,7 +39,7 @@ func runOneProcess(ctx context.Context, f runFlags, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	serving, err = newDirector(config, f.load, *f.runtime, electing.Configure, nil, log)
+	serving, err = newDirector(config, f.load, *f.runtime, electing.Configure, electing.SetReport, nil, log)
 	if err != nil {
 		return err
 	}

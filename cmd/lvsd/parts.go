@@ -20,16 +20,18 @@ func newElector(network *vip.Linux, runtime string, onTransition func(string, vr
 		Announcer:    vip.NewAnnouncer(vip.AnnouncerOptions{Link: network.Link, Log: log}),
 		OnTransition: onTransition,
 		StateFile:    addressState(runtime),
+		HoldFile:     holdState(runtime),
 		Alive:        alive,
 		Log:          log,
 	})
 }
 
 // newDirector puts a director together.
-func newDirector(config *configs.Config, load func() (*configs.Config, error), runtime string, configure func([]configs.Instance), alive func(), log *slog.Logger) (*director.Director, error) {
+func newDirector(config *configs.Config, load func() (*configs.Config, error), runtime string, configure func([]configs.Instance), report func(elector.Report), alive func(), log *slog.Logger) (*director.Director, error) {
 	return director.New(config, director.Options{
 		Load:            load,
 		Configure:       configure,
+		Report:          report,
 		OpenIPVS:        func() (ipvs.Kernel, error) { return ipvs.Open() },
 		CheckSchedulers: ipvs.CheckSchedulers,
 		OpenHandover:    func() (director.Handover, error) { return ipvs.OpenHandover() },

@@ -40,7 +40,9 @@ func example() Status {
 			{Name: "director", PID: 4712, Since: now.Add(-26 * time.Hour)},
 		},
 		Instances: []elector.InstanceStatus{{
-			Name: "web", Interface: "eth2", VRID: 51, Priority: 150, AdvertInterval: 1, State: "master",
+			Name: "web", Interface: "eth2", VRID: 51, Priority: 150, EffectivePriority: 90, Version: 3, AdvertInterval: 1, State: "master",
+			Group: "both", Waiting: "held back by an operator", Held: true, Rival: "192.168.50.33", RivalSince: now,
+			Peers: []elector.PeerStatus{{Address: "192.168.50.32", Priority: 100, AdvertInterval: 1, HeardAt: now, Received: 3, Checksum: "message"}},
 			Since: now.Add(-90 * time.Second), Reason: "no master heard",
 			Addresses: []elector.AddressStatus{{Address: "192.168.50.100/24", Held: true}, {Address: "192.168.50.101/24"}},
 		}},
@@ -90,8 +92,8 @@ DIRECTOR  ADDRESS        PRIORITY
 lvs-01    192.168.50.31  150 (this one)
 lvs-02    -              100
 
-INSTANCE  INTERFACE  VRID  PRIORITY  STATE   SINCE  REASON           ADDRESSES
-web       eth2       51    150       master  1m30s  no master heard  192.168.50.100/24* 192.168.50.101/24
+INSTANCE  INTERFACE  VRID  PRIORITY  STATE   SINCE  REASON                                     ADDRESSES
+web       eth2       51    150 (90)  master  1m30s  no master heard; held back by an operator  192.168.50.100/24* 192.168.50.101/24
 
 SERVICE  PROTOCOL  SCHEDULER  STATE  LISTEN
 web      TCP       rr         sorry  192.168.50.100:80
@@ -102,6 +104,8 @@ web      TCP       rr         sorry  192.168.50.100:80
 
 PROBLEM: the elector half was restarted 2 times, last 3s ago: killed by signal killed
 PROBLEM: the last reload was refused: lvsd.toml:3: no
+PROBLEM: instance "web" is held back by an operator: lvsd switchover web ends that
+PROBLEM: instance "web": 192.168.50.33 is master too, for 0s
 PROBLEM: instance "web" is master, but 192.168.50.101/24 is not on eth2
 PROBLEM: the IPVS table cannot be brought in line: no such scheduler
 PROBLEM: service "web": no real server is up, the sorry server answers
@@ -146,6 +150,7 @@ func newServer(t *testing.T, path string) {
 	}
 	serving, err := director.New(&configs.Config{Path: "lvsd.toml", Director: configs.Director{Name: "lvs-01"}}, director.Options{
 		Configure: func([]configs.Instance) {},
+		Report:    func(elector.Report) {},
 		Log:       log,
 	})
 	if err != nil {

@@ -77,6 +77,12 @@ func problems(s Status, now time.Time) []string {
 		if i.State == vrrp.Fault.String() {
 			all = append(all, fmt.Sprintf("instance %q is in fault: %s", i.Name, i.Reason))
 		}
+		if i.Held {
+			all = append(all, fmt.Sprintf("instance %q is held back by an operator: lvsd switchover %s ends that", i.Name, i.Name))
+		}
+		if i.Rival != "" {
+			all = append(all, fmt.Sprintf("instance %q: %s is master too, for %s", i.Name, i.Rival, now.Sub(i.RivalSince).Truncate(time.Second)))
+		}
 		if i.State != vrrp.Master.String() {
 			continue
 		}

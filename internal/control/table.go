@@ -39,8 +39,16 @@ func Write(w io.Writer, s Status, now time.Time) error {
 				}
 				addresses = append(addresses, a.Address+mark)
 			}
-			p.row("%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s", i.Name, i.Interface, i.VRID, i.Priority, i.State,
-				p.ago(i.Since), i.Reason, strings.Join(addresses, " "))
+			priority := strconv.Itoa(int(i.Priority))
+			if i.EffectivePriority != i.Priority {
+				priority += fmt.Sprintf(" (%d)", i.EffectivePriority)
+			}
+			reason := i.Reason
+			if i.Waiting != "" {
+				reason += "; " + i.Waiting
+			}
+			p.row("%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s", i.Name, i.Interface, i.VRID, priority, i.State,
+				p.ago(i.Since), reason, strings.Join(addresses, " "))
 		}
 	}
 	for _, service := range s.Services {

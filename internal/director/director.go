@@ -16,6 +16,7 @@ import (
 
 	"lvsd/configs"
 	"lvsd/health"
+	"lvsd/internal/elector"
 	"lvsd/ipvs"
 )
 
@@ -53,6 +54,10 @@ type Options struct {
 	// StateFile is where the reconciler remembers which services are ours.
 	StateFile string
 
+	// Report tells the elector what it needs to know of the director. It must not
+	// block.
+	Report func(elector.Report)
+
 	// Alive, if set, is called ten times a second by the loop, so that somebody
 	// else can notice when it hangs. It must not block.
 	Alive func()
@@ -78,6 +83,12 @@ type Director struct {
 	sorryTimers map[string]*time.Timer  // for the services in model.sorryLeaving
 	roleTimers  map[string]*time.Timer  // for the instances in model.master or model.leaving
 	reload      ConfigStatus
+	trackers    *trackers
+	track       func()          // watches what the configuration tracks
+	told        *elector.Report // what the elector was told last
+	ready       bool            // the elector was told once that the director serves
+	await       func()          // waits for the table
+	awaited     bool            // it was called
 }
 
 // New returns a director for the configuration. If it names a service, the
@@ -101,6 +112,7 @@ func New(config *configs.Config, o Options) (*Director, error) {
 		roleTimers:  make(map[string]*time.Timer),
 		reload:      ConfigStatus{File: config.Path, LoadedAt: time.Now()},
 	}
+	d.trackers = newTrackers(o.Log, func() { d.mailbox.put(tracked{}) })
 	d.monitor = health.NewMonitor(func(r health.Report) { d.mailbox.put(reported{r}) }, o.Log)
 	if err := d.prepare(config); err != nil {
 		return nil, err
@@ -198,6 +210,12 @@ func (d *Director) Run(ctx context.Context) error {
 	defer stopChecks()
 	g.Go(func() error { return d.monitor.Run(checks) })
 
+	tracking, stopTracking := context.WithCancel(running)
+	defer d.trackers.running.Wait()
+	defer stopTracking()
+	d.track = func() { d.trackers.set(tracking, tracksOf(d.model.config)) }
+	d.await = func() { g.Go(func() error { d.awaitTable(running); return nil }) }
+
 	var alive <-chan time.Time
 	if d.options.Alive != nil {
 		ticker := time.NewTicker(alivePeriod)
@@ -266,6 +284,7 @@ func (d *Director) adopt(config *configs.Config) {
 		d.log.Error("starting the sorry page", "error", err)
 	}
 	d.monitor.Set(checks)
+	d.track()
 	d.options.Configure(config.Instances)
 	d.replan()
 }
@@ -277,6 +296,7 @@ func (d *Director) replan() {
 		d.table.Set(plan(d.model))
 		d.keeper.set(planHandover(d.model))
 	}
+	d.tell()
 }
 
 // followServices notices which services have lost their last real server or
@@ -335,6 +355,9 @@ func (d *Director) apply(ev event) {
 		d.model.settled[ev.instance] = d.model.master[ev.instance]
 	case left:
 		delete(d.model.leaving, ev.instance)
+	case tracked: // the new finding is told when all is planned anew
+	case tableApplied:
+		d.ready = true
 	case sorryLeft:
 		delete(d.model.sorryLeaving, ev.service)
 	case reloadRequested:

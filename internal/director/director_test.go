@@ -19,6 +19,7 @@ import (
 
 	"lvsd/configs"
 	"lvsd/health"
+	"lvsd/internal/elector"
 	"lvsd/ipvs"
 	"lvsd/ipvs/ipvstest"
 )
@@ -56,6 +57,7 @@ type scene struct {
 	lacking     string // a scheduler that the kernel does not have
 	load        func() (*configs.Config, error)
 	handed      [][]configs.Instance // what the elector was given
+	reports     []elector.Report     // what it was told
 
 	logMu sync.Mutex
 	log   strings.Builder
@@ -111,6 +113,7 @@ func play(t *testing.T, kernel *ipvstest.Kernel, test func(s *scene)) {
 		d, err := New(s.config, Options{
 			Load:      func() (*configs.Config, error) { return s.load() },
 			Configure: func(i []configs.Instance) { s.handed = append(s.handed, i) },
+			Report:    func(r elector.Report) { s.reports = append(s.reports, r) },
 			OpenIPVS:  func() (ipvs.Kernel, error) { return kernel, nil },
 
 			OpenHandover: func() (Handover, error) { return s.connections, nil },
@@ -386,6 +389,7 @@ func TestServicesOfAnOlderConfigurationGo(t *testing.T) {
 		start := func(config *configs.Config) (kill func()) {
 			d, err := New(config, Options{
 				Configure:    func([]configs.Instance) {},
+				Report:       func(elector.Report) {},
 				OpenIPVS:     func() (ipvs.Kernel, error) { return kernel, nil },
 				OpenHandover: func() (Handover, error) { return &connections{}, nil },
 				StateFile:    state,

@@ -27,6 +27,12 @@ type (
 	// successor of the connections.
 	left struct{ instance string }
 
+	// tracked: something was found out about a script or file that is tracked.
+	tracked struct{}
+
+	// tableApplied: the first table with all verdicts is in the kernel.
+	tableApplied struct{}
+
 	// sorryLeft: a relieved sorry server has had its time to finish.
 	sorryLeft struct{ service string }
 
@@ -43,6 +49,8 @@ func (reported) isEvent()        {}
 func (roleChanged) isEvent()     {}
 func (settledDown) isEvent()     {}
 func (left) isEvent()            {}
+func (tracked) isEvent()         {}
+func (tableApplied) isEvent()    {}
 func (sorryLeft) isEvent()       {}
 func (reloadRequested) isEvent() {}
 func (viewRequested) isEvent()   {}

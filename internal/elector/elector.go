@@ -51,6 +51,10 @@ type Options struct {
 	// StateFile is where the reconciler remembers which addresses are ours.
 	StateFile string
 
+	// HoldFile is where the instances are remembered that an operator holds back.
+	// It is to be in a folder that does not outlive a reboot.
+	HoldFile string
+
 	// Alive, if set, is called ten times a second by the goroutine of Run, so
 	// that somebody else can notice when it hangs. It must not block.
 	Alive func()
@@ -67,12 +71,18 @@ type Elector struct {
 
 	wanted  chan []configs.Instance // one slot, the latest wins
 	ended   chan struct{}           // has a token when a member has ended that was told to
+	news    chan struct{}           // has a token when something is new that decides who may be master
 	running sync.WaitGroup          // the members
 	reading sync.WaitGroup          // the links
 
 	mu      sync.Mutex // guards what follows
 	members map[router]*member
 	links   map[linkID]*link
+	groups  map[string]*vrrp.Group
+	report  Report
+	gone    string          // why the director does not serve any more, "" if it does
+	held    map[string]bool // instances that an operator holds back, by name
+	begun   time.Time       // when Run was called
 }
 
 // New returns an elector that has no instance yet: Configure gives it some.
@@ -82,10 +92,16 @@ func New(o Options) (*Elector, error) {
 		log:     o.Log,
 		wanted:  make(chan []configs.Instance, 1),
 		ended:   make(chan struct{}, 1),
+		news:    make(chan struct{}, 1),
 		members: make(map[router]*member),
 		links:   make(map[linkID]*link),
+		groups:  make(map[string]*vrrp.Group),
+		report:  Report{NotReady: "it has just been started"},
 	}
 	var err error
+	if e.held, err = loadHeld(o.HoldFile); err != nil {
+		o.Log.Warn("nothing is held back", "error", err)
+	}
 	e.addresses, err = vip.NewReconciler(o.Network, vip.Options{
 		StateFile: o.StateFile,
 		Repaired:  e.announceSoon,
@@ -124,6 +140,12 @@ func (e *Elector) Run(ctx context.Context) error {
 	g.Go(func() error { return e.addresses.Run(serving, wake) })
 	g.Go(func() error { return e.options.Announcer.Run(serving) })
 
+	e.mu.Lock()
+	e.begun = time.Now()
+	e.mu.Unlock()
+	patience := time.AfterFunc(readyLimit, func() { signal(e.news) })
+	defer patience.Stop()
+
 	var instances []configs.Instance
 	var alive <-chan time.Time
 	if e.options.Alive != nil {
@@ -142,6 +164,8 @@ func (e *Elector) Run(ctx context.Context) error {
 			e.configure(serving, instances)
 		case <-changed:
 			e.lookAtLinks()
+		case <-e.news:
+			e.assess()
 		case <-serving.Done(): // one of the three has failed
 			e.endAll()
 			return g.Wait()
@@ -218,10 +242,24 @@ func (e *Elector) newMember(ctx context.Context, config configs.Instance, have [
 		OnTransition: m.onTransition,
 		Log:          e.log,
 	})
+	m.instance.SetGroup(e.group(config.Group))
 	e.mu.Lock()
 	e.members[routerOf(config)] = m
 	e.mu.Unlock()
 	return m
+}
+
+// group returns the group of a name, nil for "".
+func (e *Elector) group(name string) *vrrp.Group {
+	if name == "" {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.groups[name] == nil {
+		e.groups[name] = vrrp.NewGroup()
+	}
+	return e.groups[name]
 }
 
 // remove forgets a member that has ended.
@@ -240,8 +278,9 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// reconfigure gives a running instance its new configuration. A master whose
-// addresses have changed takes them again, which announces those that came.
+// reconfigure gives a running instance its new configuration; the election hears
+// of it when all is assessed anew. A master whose addresses have changed takes
+// them again, which announces those that came.
 func (e *Elector) reconfigure(m *member, config configs.Instance) {
 	e.mu.Lock()
 	before := addressesOf(m.config)
@@ -249,9 +288,7 @@ func (e *Elector) reconfigure(m *member, config configs.Instance) {
 	e.mu.Unlock()
 	now := addressesOf(config)
 	e.options.Announcer.Withdraw(slices.DeleteFunc(before, func(a vip.Address) bool { return slices.Contains(now, a) }))
-	if err := m.instance.Configure(vrrpConfig(config)); err != nil {
-		e.log.Error("configuring an instance", "instance", config.Name, "error", err)
-	}
+	m.instance.SetGroup(e.group(config.Group))
 }
 
 // endAll makes every member hand over, all at once, and waits for them.
@@ -322,10 +359,16 @@ func vrrpConfig(i configs.Instance) vrrp.Config {
 		advertised[n] = a.Prefix.Addr()
 	}
 	return vrrp.Config{
-		VRID:      i.VRID,
-		Priority:  i.Priority,
-		Interval:  i.AdvertInterval,
-		Preempt:   i.Preempt,
-		Addresses: advertised,
+		Version:      i.Version,
+		VRID:         i.VRID,
+		Priority:     i.Priority,
+		Interval:     i.AdvertInterval,
+		Preempt:      i.Preempt,
+		PreemptDelay: i.PreemptDelay,
+		Addresses:    advertised,
+		Peers:        i.Peers,
+		Source:       i.Source,
+		Password:     i.Password,
+		Checksum:     i.Checksum,
 	}
 }

@@ -117,6 +117,7 @@ func (h *host) start(instances ...configs.Instance) {
 		Announcer:    vip.NewAnnouncer(vip.AnnouncerOptions{Link: h.Link, Dial: h.wire.Dial}),
 		OnTransition: func(name string, t vrrp.Transition) { h.journal.add("%s: %s", name, t.To) },
 		StateFile:    h.state,
+		HoldFile:     h.state + ".hold",
 		Log:          slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -125,6 +126,7 @@ func (h *host) start(instances ...configs.Instance) {
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.end = cancel
 	h.ended = make(chan error, 1)
+	h.elector.SetReport(Report{})
 	h.elector.Configure(instances)
 	go func() { h.ended <- h.elector.Run(ctx) }()
 	synctest.Wait()

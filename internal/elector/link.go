@@ -3,6 +3,7 @@ package elector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -23,7 +24,8 @@ type link struct {
 	vrrp   *vrrp.Link
 	cancel context.CancelFunc
 	users  int      // guarded by Elector.mu
-	seen   vip.Link // what was last seen of it; belongs to Elector.Run
+	seen   vip.Link // what was last seen of it; belongs to Elector.Run, as does err
+	err    error    // why it could not be seen
 }
 
 // openLink returns the link of an interface, started if it is not in use yet.
@@ -71,14 +73,12 @@ func (e *Elector) virtual() []netip.Addr {
 	return all
 }
 
-// lookAtLinks compares the interfaces with what was last seen of them. An
-// instance on one that cannot carry it goes to Fault; one that has changed its
-// index or its own addresses gets a new socket.
+// lookAtLinks compares the interfaces with what was last seen of them. One that
+// has changed its index or its own addresses gets a new socket.
 func (e *Elector) lookAtLinks() {
 	virtual := e.virtual()
 	e.mu.Lock()
 	links := slices.Collect(maps.Values(e.links))
-	members := slices.Collect(maps.Values(e.members))
 	e.mu.Unlock()
 	for _, l := range links {
 		now, err := e.options.Network.Link(l.ifname)
@@ -86,22 +86,22 @@ func (e *Elector) lookAtLinks() {
 		if now.Index != l.seen.Index || !slices.Equal(now.Addresses, l.seen.Addresses) {
 			l.vrrp.Reopen()
 		}
-		l.seen = now
-		for _, m := range members {
-			if m.link == l {
-				m.instance.SetFault(fault(now, l.linkID, err))
-			}
-		}
+		l.seen, l.err = now, err
 	}
+	e.assess()
 }
 
-// fault says in plain words why an interface cannot carry VRRP of a family, or
-// nothing if it can. The addresses of l are the interface's own, without virtual
-// ones; err is why l could not be read.
-func fault(l vip.Link, id linkID, err error) string {
-	name := "interface " + id.ifname
+// fault says in plain words why an interface cannot carry an instance, or nothing
+// if it can. The addresses of l are the interface's own, without virtual ones;
+// err is why l could not be read.
+func fault(l vip.Link, err error, config vrrp.Config, ifname string) string {
+	name := "interface " + ifname
 	own := func(p netip.Prefix) bool {
-		return id.family == vrrp.IPv4 && p.Addr().Is4() || id.family == vrrp.IPv6 && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()
+		a := p.Addr()
+		if config.Source.IsValid() {
+			return a == config.Source
+		}
+		return config.Family() == vrrp.IPv4 && a.Is4() || config.Family() == vrrp.IPv6 && a.Is6() && a.IsLinkLocalUnicast()
 	}
 	switch {
 	case errors.Is(err, vip.ErrNoLink):
@@ -112,9 +112,13 @@ func fault(l vip.Link, id linkID, err error) string {
 		return name + " is down"
 	case !l.Carrier:
 		return name + " has no carrier"
+	case l.MTU > 0 && config.Size() > l.MTU:
+		return fmt.Sprintf("%s has an MTU of %d, the advertisement needs %d: move addresses to extra_addresses", name, l.MTU, config.Size())
 	case slices.ContainsFunc(l.Addresses, own):
 		return ""
-	case id.family == vrrp.IPv6:
+	case config.Source.IsValid():
+		return fmt.Sprintf("%s has not the director's address %s", name, config.Source)
+	case config.Family() == vrrp.IPv6:
 		return name + " has no link-local IPv6 address of its own"
 	}
 	return name + " has no IPv4 address of its own"

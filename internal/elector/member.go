@@ -15,6 +15,7 @@ type member struct {
 	elector  *Elector
 	link     *link
 	instance *vrrp.Instance
+	gone     string             // what it was last told of Elector.gone; belongs to Elector.Run
 	ctx      context.Context    // of the instance
 	cancel   context.CancelFunc // makes it hand over and end
 

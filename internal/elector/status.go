@@ -16,6 +16,13 @@ type InstanceStatus struct {
 	VRID      uint8  `json:"vrid"`
 	Priority  uint8  `json:"priority"`
 
+	// EffectivePriority is what is advertised: the priority with the weights of
+	// what is tracked.
+	EffectivePriority uint8  `json:"effective_priority"`
+	Version           uint8  `json:"version"`         // of VRRP, 2 or 3
+	Unicast           bool   `json:"unicast"`         // whether it speaks to known peers only
+	Group             string `json:"group,omitempty"` // the instances with this name move together
+
 	// AdvertInterval is the configured advertisement interval, in seconds.
 	AdvertInterval float64 `json:"advert_interval_seconds"`
 	Preempt        bool    `json:"preempt"`
@@ -30,6 +37,19 @@ type InstanceStatus struct {
 	Master         string `json:"master,omitempty"`
 	MasterPriority uint8  `json:"master_priority,omitempty"`
 
+	// Waiting is why the instance must not become master at present; absent if it
+	// may. Held says that an operator holds it back, SteppedDown that it has handed
+	// over and leaves the lead to the other director.
+	Waiting     string `json:"waiting,omitempty"`
+	Held        bool   `json:"held"`
+	SteppedDown bool   `json:"stepped_down"`
+
+	// Rival is another router that is master too, and RivalSince when it was first
+	// heard. Both are absent if there is none.
+	Rival      string    `json:"rival,omitempty"`
+	RivalSince time.Time `json:"rival_since,omitzero"`
+
+	Peers     []PeerStatus    `json:"peers"`
 	Addresses []AddressStatus `json:"addresses"`
 	Counters  CountersStatus  `json:"counters"`
 }
@@ -46,7 +66,31 @@ type CountersStatus struct {
 	RivalsHeard          uint64            `json:"rivals_heard"`  // advertisements of others while master
 	AddressMismatches    uint64            `json:"address_mismatches"`
 	IntervalMismatches   uint64            `json:"interval_mismatches"`
-	Dropped              map[string]uint64 `json:"dropped"` // invalid packets by reason
+	TimersLate           uint64            `json:"timers_late"`            // by more than a tenth of the interval
+	TimerMaxLate         float64           `json:"timer_max_late_seconds"` // the latest of all
+	Dropped              map[string]uint64 `json:"dropped"`                // invalid packets by reason
+}
+
+// PeerStatus is about another router of an instance.
+type PeerStatus struct {
+	Address              string    `json:"address"`
+	Priority             uint8     `json:"priority"` // that it advertised last; 0: it has resigned
+	AdvertInterval       float64   `json:"advert_interval_seconds"`
+	HeardAt              time.Time `json:"heard_at"`
+	Received             uint64    `json:"received"` // valid advertisements
+	PriorityZeroReceived uint64    `json:"priority_zero_received"`
+	Checksum             string    `json:"checksum"` // the rule of its checksums
+}
+
+func describePeers(peers []vrrp.PeerStatus) []PeerStatus {
+	all := make([]PeerStatus, 0, len(peers))
+	for _, p := range peers {
+		all = append(all, PeerStatus{
+			Address: p.Source.String(), Priority: p.Priority, AdvertInterval: p.Interval.Seconds(), HeardAt: p.Heard,
+			Received: p.Received, PriorityZeroReceived: p.PriorityZeroReceived, Checksum: p.Checksum.String(),
+		})
+	}
+	return all
 }
 
 func describeCounters(c vrrp.Counters) CountersStatus {
@@ -65,6 +109,8 @@ func describeCounters(c vrrp.Counters) CountersStatus {
 		RivalsHeard:          c.RivalsHeard,
 		AddressMismatches:    c.AddressMismatches,
 		IntervalMismatches:   c.IntervalMismatches,
+		TimersLate:           c.Late,
+		TimerMaxLate:         c.MaxLate.Seconds(),
 		Dropped:              dropped,
 	}
 }
@@ -94,10 +140,22 @@ func (e *Elector) Status() []InstanceStatus {
 			Since:          s.Since,
 			Reason:         s.Reason,
 			MasterPriority: s.MasterPriority,
-			Counters:       describeCounters(s.Counters),
+
+			EffectivePriority: s.Config.Priority,
+			Version:           uint8(m.config.Version),
+			Unicast:           len(m.config.Peers) > 0,
+			Group:             m.config.Group,
+			Waiting:           s.Gate,
+			Held:              e.held[m.config.Name],
+			SteppedDown:       s.Aside,
+			Peers:             describePeers(s.Peers),
+			Counters:          describeCounters(s.Counters),
 		}
 		if s.Master.IsValid() {
 			status.Master = s.Master.String()
+		}
+		if s.Rival.IsValid() {
+			status.Rival, status.RivalSince = s.Rival.String(), s.RivalSince
 		}
 		for _, a := range addressesOf(m.config) {
 			status.Addresses = append(status.Addresses, AddressStatus{a.Prefix.String(), slices.Contains(held, a)})

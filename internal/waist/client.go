@@ -56,7 +56,9 @@ type Client struct {
 	mu         sync.Mutex // guards what follows
 	conn       *conn      // nil while the elector half is away
 	wanted     []configs.Instance
-	configured bool // there is something wanted
+	configured bool                          // there is something wanted
+	report     *elector.Report               // nil: there is nothing to report yet
+	unsent     struct{ wanted, report bool } // what the elector half does not know
 	process    supervisor.Process
 	since      time.Time // when the elector half came, or went away
 	lastID     uint64    // of a status request
@@ -83,7 +85,19 @@ func NewClient(o ClientOptions) *Client {
 // does not block.
 func (c *Client) Configure(instances []configs.Instance) {
 	c.mu.Lock()
-	c.wanted, c.configured = instances, true
+	c.wanted, c.configured, c.unsent.wanted = instances, true, true
+	c.mu.Unlock()
+	select {
+	case c.changed <- struct{}{}:
+	default: // the one before is not sent yet
+	}
+}
+
+// Report tells the elector what it needs to know of the director, now and whenever
+// an elector half comes. It does not block.
+func (c *Client) Report(r elector.Report) {
+	c.mu.Lock()
+	c.report, c.unsent.report = &r, true
 	c.mu.Unlock()
 	select {
 	case c.changed <- struct{}{}:
@@ -180,13 +194,25 @@ func (c *Client) connect(ctx context.Context) {
 func (c *Client) talk(conn *conn, asked <-chan struct{}, ended <-chan struct{}) error {
 	send := func() error {
 		c.mu.Lock()
-		m, configured := configure{c.wanted}, c.configured
-		c.mu.Unlock()
-		if !configured {
-			return nil
+		m, configured, r := configure{c.wanted}, c.configured && c.unsent.wanted, c.report
+		if !c.unsent.report {
+			r = nil
 		}
-		return conn.send(m)
+		c.unsent.wanted, c.unsent.report = false, false
+		c.mu.Unlock()
+		if configured {
+			if err := conn.send(m); err != nil {
+				return err
+			}
+		}
+		if r != nil {
+			return conn.send(report{*r})
+		}
+		return nil
 	}
+	c.mu.Lock()
+	c.unsent.wanted, c.unsent.report = true, true
+	c.mu.Unlock()
 	if err := send(); err != nil {
 		return err
 	}
@@ -252,7 +278,7 @@ func (c *Client) listen(conn *conn, ask chan<- struct{}) error {
 			}
 			c.mu.Unlock()
 		case pong:
-		case configure, ping, statusRequest, rolesRequest:
+		case configure, report, ping, statusRequest, rolesRequest:
 			return fmt.Errorf("the elector half has sent a %s", m.kind())
 		}
 	}

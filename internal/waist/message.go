@@ -20,6 +20,11 @@ type (
 		Instances []configs.Instance `json:"instances"`
 	}
 
+	// report is what the elector needs to know of the director.
+	report struct {
+		elector.Report
+	}
+
 	// ping says that the director half lives, and asks for a pong.
 	ping struct{}
 
@@ -76,6 +81,7 @@ type role struct {
 }
 
 func (configure) kind() string     { return "configure" }
+func (report) kind() string        { return "report" }
 func (ping) kind() string          { return "ping" }
 func (statusRequest) kind() string { return "status-request" }
 func (rolesRequest) kind() string  { return "roles-request" }
@@ -120,6 +126,8 @@ func decode(line []byte) (message, error) {
 			err = check(m.Instances)
 		}
 		return m, err
+	case report{}.kind():
+		return body[report](e)
 	case ping{}.kind():
 		return body[ping](e)
 	case statusRequest{}.kind():

@@ -31,6 +31,7 @@ const (
 // Elector is what the director half can reach of an elector.
 type Elector interface {
 	Configure(instances []configs.Instance)
+	SetReport(r elector.Report)
 	Status() []elector.InstanceStatus
 }
 
@@ -231,6 +232,8 @@ func (s *Server) listen(session *session) error {
 				s.log.Warn("the instances are not known after a crash", "error", err)
 			}
 			s.elector.Configure(m.Instances)
+		case report:
+			s.elector.SetReport(m.Report)
 		case ping:
 			session.put(pong{})
 		case statusRequest:

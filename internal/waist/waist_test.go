@@ -34,6 +34,8 @@ type fake struct {
 	status     []elector.InstanceStatus
 }
 
+func (f *fake) SetReport(elector.Report) {}
+
 func (f *fake) Configure(instances []configs.Instance) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
