@@ -36,6 +36,13 @@ type Track struct {
 	User              string
 }
 
+// Finding is what was found out about a Track.
+type Finding struct {
+	Up     bool   `json:"up"`
+	Number int    `json:"number"` // of a file
+	Reason string `json:"reason"` // why it is down, in plain words
+}
+
 // String names what is tracked: "interface eth3", "script /usr/local/bin/check".
 func (t Track) String() string {
 	switch {

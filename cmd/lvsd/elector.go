@@ -53,7 +53,7 @@ func runElector(ctx context.Context, tie *supervisor.Tie, runtime string, log *s
 	server, err := waist.Listen(electorSocket(runtime), waist.ServerOptions{
 		Process:    tie.Process(),
 		Memory:     electorMemory(runtime),
-		OnDirector: func(reason string) { followDirector(electing, reason, log) },
+		OnDirector: func(reason string) { electing.SetAbsent(reason) },
 		Log:        log,
 	})
 	if err != nil {
@@ -114,16 +114,4 @@ type configurable struct {
 func (c *configurable) Configure(instances []configs.Instance) {
 	c.once.Do(c.first)
 	c.Elector.Configure(instances)
-}
-
-// followDirector makes an elector give way while nobody checks the real servers
-// of this director: with a reason to a standby that lives, with "" to nobody any
-// more.
-func followDirector(e any, reason string, log *slog.Logger) {
-	r, ok := e.(interface{ SetReady(reason string) })
-	if !ok {
-		log.Warn("this elector cannot give way to another director", "reason", reason)
-		return
-	}
-	r.SetReady(reason)
 }

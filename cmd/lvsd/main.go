@@ -39,7 +39,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(runCommand(), checkCommand(), statusCommand(), versionCommand(), releaseCommand(),
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), switchoverCommand(), versionCommand(), releaseCommand(),
 		electorCommand(), directorCommand())
 	err := root.Execute()
 	switch {

@@ -27,7 +27,7 @@ func newElector(network *vip.Linux, runtime string, onTransition func(string, vr
 }
 
 // newDirector puts a director together.
-func newDirector(config *configs.Config, load func() (*configs.Config, error), runtime string, configure func([]configs.Instance), report func(elector.Report), alive func(), log *slog.Logger) (*director.Director, error) {
+func newDirector(config *configs.Config, load func() (*configs.Config, error), runtime string, configure func([]configs.Instance), report func(string, map[string]configs.Finding), alive func(), log *slog.Logger) (*director.Director, error) {
 	return director.New(config, director.Options{
 		Load:            load,
 		Configure:       configure,

@@ -8,6 +8,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
 )
 
 // maxStatusBytes bounds what a client reads of an answer: a thousand services
@@ -16,6 +19,32 @@ const maxStatusBytes = 256 << 20
 
 // Fetch asks the lvsd at the control socket for its status.
 func Fetch(ctx context.Context, socket string) (Status, error) {
+	response, err := ask(ctx, socket, http.MethodGet, "/status", "asking lvsd for its status")
+	if err != nil {
+		return Status{}, err
+	}
+	defer response.Body.Close()
+	var status Status
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxStatusBytes)).Decode(&status); err != nil {
+		return Status{}, fmt.Errorf("reading the status of lvsd on %s: %w", socket, err)
+	}
+	return status, nil
+}
+
+// Switchover has the lvsd at the control socket move the mastership of an
+// instance, or of all if it is "", see elector.Switchover.
+func Switchover(ctx context.Context, socket, instance string, hold bool) error {
+	query := url.Values{"instance": {instance}, "hold": {strconv.FormatBool(hold)}}
+	response, err := ask(ctx, socket, http.MethodPost, "/switchover?"+query.Encode(), "asking lvsd for a switchover")
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
+}
+
+// ask makes a request. The error says what was asked for, and contains what lvsd
+// has answered if that is no success.
+func ask(ctx context.Context, socket, method, path, doing string) (*http.Response, error) {
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -23,26 +52,21 @@ func Fetch(ctx context.Context, socket string) (Status, error) {
 		},
 		DisableKeepAlives: true,
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://lvsd/status", nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://lvsd"+path, nil)
 	if err != nil {
-		return Status{}, err
+		return nil, err
 	}
 	response, err := client.Do(request)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return Status{}, fmt.Errorf("asking lvsd for its status on %s: no answer in time: it hangs, or its machine is overloaded", socket)
+		return nil, fmt.Errorf("%s on %s: no answer in time: it hangs, or its machine is overloaded", doing, socket)
 	case err != nil:
-		return Status{}, fmt.Errorf("asking lvsd for its status on %s: %w; is it running?", socket, err)
+		return nil, fmt.Errorf("%s on %s: %w; is it running?", doing, socket, err)
 	}
-	defer response.Body.Close()
-	body := io.LimitReader(response.Body, maxStatusBytes)
-	if response.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(body, 1<<10))
-		return Status{}, fmt.Errorf("asking lvsd for its status on %s: %s: %s", socket, response.Status, text)
+	if response.StatusCode/100 != 2 {
+		defer response.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+		return nil, fmt.Errorf("%s on %s: %s: %s", doing, socket, response.Status, strings.TrimSpace(string(text)))
 	}
-	var status Status
-	if err := json.NewDecoder(body).Decode(&status); err != nil {
-		return Status{}, fmt.Errorf("reading the status of lvsd on %s: %w", socket, err)
-	}
-	return status, nil
+	return response, nil
 }

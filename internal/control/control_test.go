@@ -150,7 +150,7 @@ func newServer(t *testing.T, path string) {
 	}
 	serving, err := director.New(&configs.Config{Path: "lvsd.toml", Director: configs.Director{Name: "lvs-01"}}, director.Options{
 		Configure: func([]configs.Instance) {},
-		Report:    func(elector.Report) {},
+		Report:    func(string, map[string]configs.Finding) {},
 		Log:       log,
 	})
 	if err != nil {
@@ -182,6 +182,15 @@ type network struct{ *viptest.Kernel }
 func (network) Watch(ctx context.Context, _ func()) error {
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+func TestSwitchover(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	newServer(t, path)
+	err := Switchover(t.Context(), path, "web", true)
+	if want := "asking lvsd for a switchover on " + path + `: 409 Conflict: there is no instance "web": there are none`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
 }
 
 func TestFetch(t *testing.T) {

@@ -14,12 +14,16 @@ import (
 
 	"lvsd/internal/director"
 	"lvsd/internal/elector"
+	"lvsd/vrrp"
 )
 
 // Limits of the control socket.
 const (
 	requestTimeout = 5 * time.Second
-	maxHeaderBytes = 16 << 10
+	// A switchover takes as long as another director needs to take over, or this
+	// one to see that there is none: four advertisement intervals.
+	switchoverTimeout = 4*vrrp.MaxInterval2 + requestTimeout
+	maxHeaderBytes    = 16 << 10
 )
 
 // Server answers on the control socket.
@@ -33,6 +37,7 @@ type Server struct {
 // another.
 type Elector interface {
 	Status() []elector.InstanceStatus
+	Switchover(ctx context.Context, instance string, hold bool) error
 }
 
 // Options are what the control socket tells about.
@@ -78,8 +83,11 @@ func Listen(path string, o Options) (*Server, error) {
 	s := &Server{options: o, listener: listener}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", s.serveStatus)
+	slow := http.NewServeMux()
+	slow.Handle("/", http.TimeoutHandler(mux, requestTimeout, "the daemon did not answer in time\n"))
+	slow.HandleFunc("POST /switchover", s.serveSwitchover)
 	s.http = &http.Server{
-		Handler:        http.TimeoutHandler(mux, requestTimeout, "the daemon did not answer in time\n"),
+		Handler:        slow,
 		ReadTimeout:    requestTimeout,
 		WriteTimeout:   2 * requestTimeout,
 		MaxHeaderBytes: maxHeaderBytes,
@@ -111,6 +119,26 @@ func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
 	if err := encoder.Encode(status); err != nil {
 		s.options.Log.Debug("answering a status request", "error", err)
 	}
+}
+
+// serveSwitchover moves the mastership of ?instance=NAME, or of all, and holds it
+// back with &hold=true. It answers when that is done.
+func (s *Server) serveSwitchover(w http.ResponseWriter, r *http.Request) {
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(switchoverTimeout + requestTimeout)); err != nil {
+		s.options.Log.Debug("answering a switchover", "error", err)
+	}
+	hold := r.URL.Query().Get("hold")
+	if hold != "" && hold != "true" && hold != "false" {
+		http.Error(w, fmt.Sprintf("hold %q: must be true or false", hold), http.StatusBadRequest)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), switchoverTimeout)
+	defer cancel()
+	if err := s.options.Elector.Switchover(ctx, r.URL.Query().Get("instance"), hold == "true"); err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // Run answers until ctx ends, then removes the socket.

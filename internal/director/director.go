@@ -16,7 +16,6 @@ import (
 
 	"lvsd/configs"
 	"lvsd/health"
-	"lvsd/internal/elector"
 	"lvsd/ipvs"
 )
 
@@ -54,9 +53,10 @@ type Options struct {
 	// StateFile is where the reconciler remembers which services are ours.
 	StateFile string
 
-	// Report tells the elector what it needs to know of the director. It must not
-	// block.
-	Report func(elector.Report)
+	// Report tells the elector why this director does not serve yet, "" if it does,
+	// and what was found out about what is tracked, by the keys of the tracks. It
+	// must not block.
+	Report func(notReady string, findings map[string]configs.Finding)
 
 	// Alive, if set, is called ten times a second by the loop, so that somebody
 	// else can notice when it hangs. It must not block.
@@ -84,11 +84,11 @@ type Director struct {
 	roleTimers  map[string]*time.Timer  // for the instances in model.master or model.leaving
 	reload      ConfigStatus
 	trackers    *trackers
-	track       func()          // watches what the configuration tracks
-	told        *elector.Report // what the elector was told last
-	ready       bool            // the elector was told once that the director serves
-	await       func()          // waits for the table
-	awaited     bool            // it was called
+	track       func()  // watches what the configuration tracks
+	told        *report // what the elector was told last
+	ready       bool    // the elector was told once that the director serves
+	await       func()  // waits for the table
+	awaited     bool    // it was called
 }
 
 // New returns a director for the configuration. If it names a service, the

@@ -19,7 +19,6 @@ import (
 
 	"lvsd/configs"
 	"lvsd/health"
-	"lvsd/internal/elector"
 	"lvsd/ipvs"
 	"lvsd/ipvs/ipvstest"
 )
@@ -57,7 +56,7 @@ type scene struct {
 	lacking     string // a scheduler that the kernel does not have
 	load        func() (*configs.Config, error)
 	handed      [][]configs.Instance // what the elector was given
-	reports     []elector.Report     // what it was told
+	reports     []report             // what it was told
 
 	logMu sync.Mutex
 	log   strings.Builder
@@ -113,8 +112,10 @@ func play(t *testing.T, kernel *ipvstest.Kernel, test func(s *scene)) {
 		d, err := New(s.config, Options{
 			Load:      func() (*configs.Config, error) { return s.load() },
 			Configure: func(i []configs.Instance) { s.handed = append(s.handed, i) },
-			Report:    func(r elector.Report) { s.reports = append(s.reports, r) },
-			OpenIPVS:  func() (ipvs.Kernel, error) { return kernel, nil },
+			Report: func(notReady string, findings map[string]configs.Finding) {
+				s.reports = append(s.reports, report{notReady, findings})
+			},
+			OpenIPVS: func() (ipvs.Kernel, error) { return kernel, nil },
 
 			OpenHandover: func() (Handover, error) { return s.connections, nil },
 
@@ -389,7 +390,7 @@ func TestServicesOfAnOlderConfigurationGo(t *testing.T) {
 		start := func(config *configs.Config) (kill func()) {
 			d, err := New(config, Options{
 				Configure:    func([]configs.Instance) {},
-				Report:       func(elector.Report) {},
+				Report:       func(string, map[string]configs.Finding) {},
 				OpenIPVS:     func() (ipvs.Kernel, error) { return kernel, nil },
 				OpenHandover: func() (Handover, error) { return &connections{}, nil },
 				StateFile:    state,

@@ -3,26 +3,32 @@ package director
 import (
 	"context"
 	"fmt"
-	"reflect"
+	"maps"
 
 	"lvsd/configs"
 	"lvsd/health"
-	"lvsd/internal/elector"
 )
 
 // tell tells the elector what has changed of what it needs to know.
 func (d *Director) tell() {
-	report := elector.Report{NotReady: d.notReady(), Findings: d.trackers.findings()}
+	now := report{notReady: d.notReady(), findings: d.trackers.findings()}
 	for _, t := range tracksOf(d.model.config) {
 		if t.Service != "" {
-			report.Findings[t.Key()] = d.findService(t.Service)
+			now.findings[t.Key()] = d.findService(t.Service)
 		}
 	}
-	if d.told != nil && reflect.DeepEqual(*d.told, report) {
+	if d.told != nil && d.told.notReady == now.notReady && maps.Equal(d.told.findings, now.findings) {
 		return
 	}
-	d.told = &report
-	d.options.Report(report)
+	d.told = &now
+	d.options.Report(now.notReady, now.findings)
+}
+
+// report is what the elector needs to know: why this director does not serve yet,
+// and what was found out about what is tracked, by the keys of the tracks.
+type report struct {
+	notReady string
+	findings map[string]configs.Finding
 }
 
 // tracksOf lists what the instances track.
@@ -36,16 +42,16 @@ func tracksOf(config *configs.Config) []configs.Track {
 
 // findService says whether any real server of a service is in service here. One
 // that is yet to be checked counts as if it were.
-func (d *Director) findService(name string) elector.Finding {
+func (d *Director) findService(name string) configs.Finding {
 	for _, s := range d.model.config.Services {
 		if s.Name != name {
 			continue
 		}
 		if served, awaited := served(d.model, s); served || awaited {
-			return elector.Finding{Up: true}
+			return configs.Finding{Up: true}
 		}
 	}
-	return elector.Finding{Reason: "no real server is up"}
+	return configs.Finding{Reason: "no real server is up"}
 }
 
 // notReady says why a takeover should wait, when this director has just been

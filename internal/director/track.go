@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"lvsd/configs"
-	"lvsd/internal/elector"
-	"lvsd/vrrp"
 )
 
 // filePeriod lies between two looks at a tracked file.
@@ -33,7 +31,7 @@ type trackers struct {
 // tracker is one of them.
 type tracker struct {
 	cancel context.CancelFunc
-	found  *elector.Finding // nil: nothing is known yet
+	found  *configs.Finding // nil: nothing is known yet
 }
 
 func newTrackers(log *slog.Logger, changed func()) *trackers {
@@ -74,10 +72,10 @@ func (ts *trackers) set(ctx context.Context, tracks []configs.Track) {
 }
 
 // findings returns what is known of all of them.
-func (ts *trackers) findings() map[string]elector.Finding {
+func (ts *trackers) findings() map[string]configs.Finding {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	all := make(map[string]elector.Finding)
+	all := make(map[string]configs.Finding)
 	for key, one := range ts.all {
 		if one.found != nil {
 			all[key] = *one.found
@@ -87,7 +85,7 @@ func (ts *trackers) findings() map[string]elector.Finding {
 }
 
 // note keeps what was found, and says so if it is new.
-func (ts *trackers) note(one *tracker, t configs.Track, f elector.Finding) {
+func (ts *trackers) note(one *tracker, t configs.Track, f configs.Finding) {
 	ts.mu.Lock()
 	before := one.found
 	one.found = &f
@@ -112,29 +110,31 @@ func (ts *trackers) watchFile(ctx context.Context, one *tracker, t configs.Track
 	}
 }
 
+// numberLimit bounds the number in a tracked file: no priority is beyond it.
+const numberLimit = 1000
+
 // maxNumber bounds how much of a tracked file is read, in bytes.
 const maxNumber = 64
 
 // readNumber returns the number in a file. One that is missing or has no number
 // counts as 0.
-func readNumber(path string) elector.Finding {
+func readNumber(path string) configs.Finding {
 	file, err := os.Open(path)
 	if err != nil {
-		return elector.Finding{Up: true, Reason: err.Error()}
+		return configs.Finding{Up: true, Reason: err.Error()}
 	}
 	defer file.Close()
 	b := make([]byte, maxNumber)
 	n, err := file.Read(b)
 	if err != nil {
-		return elector.Finding{Up: true, Reason: err.Error()}
+		return configs.Finding{Up: true, Reason: err.Error()}
 	}
 	text := strings.TrimSpace(string(b[:n]))
 	number, err := strconv.Atoi(text)
 	if err != nil {
-		return elector.Finding{Up: true, Reason: fmt.Sprintf("%q is no number", text)}
+		return configs.Finding{Up: true, Reason: fmt.Sprintf("%q is no number", text)}
 	}
-	// Beyond these there is no difference.
-	return elector.Finding{Up: true, Number: max(-vrrp.PriorityOwner, min(number, vrrp.PriorityOwner))}
+	return configs.Finding{Up: true, Number: max(-numberLimit, min(number, numberLimit))}
 }
 
 // watchScript runs a script at its interval. Its first result counts at once.
@@ -157,7 +157,7 @@ func (ts *trackers) watchScript(ctx context.Context, one *tracker, t configs.Tra
 		}
 		if !known || run >= limit {
 			known, up, run = true, why == "", 0
-			ts.note(one, t, elector.Finding{Up: up, Reason: why})
+			ts.note(one, t, configs.Finding{Up: up, Reason: why})
 		}
 		select {
 		case <-ctx.Done():

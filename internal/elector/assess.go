@@ -15,28 +15,21 @@ import (
 // an address that is answered badly is better than one that nobody answers for.
 const readyLimit = 10 * time.Second
 
-// Report is what the director half tells the elector.
-type Report struct {
-	// NotReady is why it does not serve yet, "" if it does: all checks have a
-	// first verdict and the IPVS table is in place.
-	NotReady string `json:"not_ready"`
-
-	// Findings are about scripts, files and services, by the keys of their tracks.
-	Findings map[string]Finding `json:"findings"`
-}
-
-// SetReport replaces what the director half has told. It does not block.
-func (e *Elector) SetReport(r Report) {
+// SetReport replaces what the director half has told: why it does not serve yet,
+// "" if all checks have a first verdict and the IPVS table is in place; and what
+// it has found out about scripts, files and services, by the keys of their tracks.
+// It does not block.
+func (e *Elector) SetReport(notReady string, findings map[string]configs.Finding) {
 	e.mu.Lock()
-	e.report = Report{NotReady: r.NotReady, Findings: maps.Clone(r.Findings)}
+	e.notReady, e.findings = notReady, maps.Clone(findings)
 	e.mu.Unlock()
 	signal(e.news)
 }
 
-// SetReady says why nobody serves on this director any more, in plain words, and
+// SetAbsent says why the director half does not serve any more, in plain words, and
 // with "" that all is well again. A master whose director half is gone gives way
 // to a director that lives; if there is none it stays. It does not block.
-func (e *Elector) SetReady(reason string) {
+func (e *Elector) SetAbsent(reason string) {
 	e.mu.Lock()
 	e.gone = reason
 	e.mu.Unlock()
@@ -45,16 +38,16 @@ func (e *Elector) SetReady(reason string) {
 
 // assess tells each instance what its part in the election is now.
 func (e *Elector) assess() {
-	interfaces := make(map[string]Finding)
+	interfaces := make(map[string]configs.Finding)
 	e.mu.Lock()
 	members := slices.Collect(maps.Values(e.members))
-	report, gone := e.report, e.gone
+	notReady, findings, gone := e.notReady, e.findings, e.gone
 	waiting := time.Since(e.begun) < readyLimit
 	e.mu.Unlock()
 
-	find := func(t configs.Track) (Finding, bool) {
+	find := func(t configs.Track) (configs.Finding, bool) {
 		if t.Interface == "" {
-			f, ok := report.Findings[t.Key()]
+			f, ok := findings[t.Key()]
 			return f, ok
 		}
 		f, ok := interfaces[t.Interface]
@@ -78,8 +71,8 @@ func (e *Elector) assess() {
 		switch {
 		case held:
 			gate = "held back by an operator"
-		case waiting && report.NotReady != "":
-			gate = "the director is not ready: " + report.NotReady
+		case waiting && notReady != "":
+			gate = "the director is not ready: " + notReady
 		case waiting && s.unknown != "":
 			gate = "nothing is known yet of the " + s.unknown
 		}
@@ -108,17 +101,17 @@ func (e *Elector) assess() {
 }
 
 // look finds out whether an interface can carry packets.
-func (e *Elector) look(ifname string) Finding {
+func (e *Elector) look(ifname string) configs.Finding {
 	l, err := e.options.Network.Link(ifname)
 	switch {
 	case errors.Is(err, vip.ErrNoLink):
-		return Finding{Reason: "it is missing"}
+		return configs.Finding{Reason: "it is missing"}
 	case err != nil:
-		return Finding{Reason: err.Error()}
+		return configs.Finding{Reason: err.Error()}
 	case !l.Up:
-		return Finding{Reason: "it is not set up"}
+		return configs.Finding{Reason: "it is not set up"}
 	case !l.Carrier:
-		return Finding{Reason: "it has no carrier"}
+		return configs.Finding{Reason: "it has no carrier"}
 	}
-	return Finding{Up: true}
+	return configs.Finding{Up: true}
 }

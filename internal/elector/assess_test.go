@@ -14,36 +14,36 @@ import (
 
 // TRK-01 to TRK-04, TRK-06.
 func TestWeigh(t *testing.T) {
-	up, down := Finding{Up: true}, Finding{Reason: "status 1"}
+	up, down := configs.Finding{Up: true}, configs.Finding{Reason: "status 1"}
 	tests := []struct {
 		name     string
 		base     uint8
 		weights  []int // of services; with numbers: of files
-		findings []Finding
+		findings []configs.Finding
 		files    bool
 		want     standing
 	}{
 		{name: "nothing tracked", base: 100, want: standing{priority: 100}},
-		{name: "TRK-01 down with a negative weight", base: 150, weights: []int{-60}, findings: []Finding{down}, want: standing{priority: 90}},
-		{name: "TRK-01 up with a negative weight", base: 150, weights: []int{-60}, findings: []Finding{up}, want: standing{priority: 150}},
-		{name: "up with a positive weight", base: 100, weights: []int{20}, findings: []Finding{up}, want: standing{priority: 120}},
-		{name: "down with a positive weight", base: 100, weights: []int{20}, findings: []Finding{down}, want: standing{priority: 100}},
-		{name: "TRK-02 never above 254", base: 240, weights: []int{60}, findings: []Finding{up}, want: standing{priority: 254}},
-		{name: "TRK-03 never below 1", base: 10, weights: []int{-60, -60}, findings: []Finding{down, down}, want: standing{priority: 1}},
-		{name: "TRK-04 the owner's stays", base: 255, weights: []int{-60}, findings: []Finding{down}, want: standing{priority: 255}},
-		{name: "down without a weight", base: 100, weights: []int{0}, findings: []Finding{down}, want: standing{priority: 100, fault: "service s0 is down: status 1"}},
-		{name: "up without a weight", base: 100, weights: []int{0}, findings: []Finding{up}, want: standing{priority: 100}},
-		{name: "two faults", base: 100, weights: []int{0, 0}, findings: []Finding{down, down}, want: standing{priority: 100, fault: "service s0 is down: status 1; service s1 is down: status 1"}},
-		{name: "TRK-06 a number of -254", base: 100, weights: []int{1}, findings: []Finding{{Number: -254}}, files: true, want: standing{priority: 1, fault: "file /s0 says -254"}},
-		{name: "TRK-06 a number of -253", base: 100, weights: []int{1}, findings: []Finding{{Number: -253}}, files: true, want: standing{priority: 1}},
-		{name: "TRK-06 a number of 400", base: 1, weights: []int{1}, findings: []Finding{{Number: 400}}, files: true, want: standing{priority: 254}},
-		{name: "a number times its weight", base: 100, weights: []int{-2}, findings: []Finding{{Number: 10}}, files: true, want: standing{priority: 80}},
+		{name: "TRK-01 down with a negative weight", base: 150, weights: []int{-60}, findings: []configs.Finding{down}, want: standing{priority: 90}},
+		{name: "TRK-01 up with a negative weight", base: 150, weights: []int{-60}, findings: []configs.Finding{up}, want: standing{priority: 150}},
+		{name: "up with a positive weight", base: 100, weights: []int{20}, findings: []configs.Finding{up}, want: standing{priority: 120}},
+		{name: "down with a positive weight", base: 100, weights: []int{20}, findings: []configs.Finding{down}, want: standing{priority: 100}},
+		{name: "TRK-02 never above 254", base: 240, weights: []int{60}, findings: []configs.Finding{up}, want: standing{priority: 254}},
+		{name: "TRK-03 never below 1", base: 10, weights: []int{-60, -60}, findings: []configs.Finding{down, down}, want: standing{priority: 1}},
+		{name: "TRK-04 the owner's stays", base: 255, weights: []int{-60}, findings: []configs.Finding{down}, want: standing{priority: 255}},
+		{name: "down without a weight", base: 100, weights: []int{0}, findings: []configs.Finding{down}, want: standing{priority: 100, fault: "service s0 is down: status 1"}},
+		{name: "up without a weight", base: 100, weights: []int{0}, findings: []configs.Finding{up}, want: standing{priority: 100}},
+		{name: "two faults", base: 100, weights: []int{0, 0}, findings: []configs.Finding{down, down}, want: standing{priority: 100, fault: "service s0 is down: status 1; service s1 is down: status 1"}},
+		{name: "TRK-06 a number of -254", base: 100, weights: []int{1}, findings: []configs.Finding{{Number: -254}}, files: true, want: standing{priority: 1, fault: "file /s0 says -254"}},
+		{name: "TRK-06 a number of -253", base: 100, weights: []int{1}, findings: []configs.Finding{{Number: -253}}, files: true, want: standing{priority: 1}},
+		{name: "TRK-06 a number of 400", base: 1, weights: []int{1}, findings: []configs.Finding{{Number: 400}}, files: true, want: standing{priority: 254}},
+		{name: "a number times its weight", base: 100, weights: []int{-2}, findings: []configs.Finding{{Number: 10}}, files: true, want: standing{priority: 80}},
 		{name: "nothing known yet", base: 100, weights: []int{-60, 0}, want: standing{priority: 100, unknown: "service s0"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var tracks []configs.Track
-			findings := make(map[string]Finding)
+			findings := make(map[string]configs.Finding)
 			for i, w := range tt.weights {
 				name := "s" + string(rune('0'+i))
 				track := configs.Track{Service: name, Weight: w}
@@ -55,7 +55,7 @@ func TestWeigh(t *testing.T) {
 					findings[track.Key()] = tt.findings[i]
 				}
 			}
-			got := weigh(tt.base, tracks, func(t configs.Track) (Finding, bool) { f, ok := findings[t.Key()]; return f, ok })
+			got := weigh(tt.base, tracks, func(t configs.Track) (configs.Finding, bool) { f, ok := findings[t.Key()]; return f, ok })
 			if got != tt.want {
 				t.Errorf("%+v, want %+v", got, tt.want)
 			}
@@ -118,17 +118,17 @@ func TestTrackedServices(t *testing.T) {
 			}
 			i.Track = []configs.Track{track}
 			h.start(i)
-			h.elector.SetReport(Report{Findings: map[string]Finding{key: {Up: true}}})
+			h.elector.SetReport("", map[string]configs.Finding{key: {Up: true}})
 		}
 		wait(4 * time.Second)
 		expectOwner(t, a, b)
-		a.elector.SetReport(Report{Findings: map[string]Finding{key: {Reason: "no real server is up"}}})
+		a.elector.SetReport("", map[string]configs.Finding{key: {Reason: "no real server is up"}})
 		unbroken(t, 6*time.Second, a, b)
 		expectOwner(t, b, a)
 		if s := a.elector.Status()[0]; s.EffectivePriority != 90 || s.Priority != 150 {
 			t.Errorf("priority %d, effective %d, want 150 and 90", s.Priority, s.EffectivePriority)
 		}
-		a.elector.SetReport(Report{Findings: map[string]Finding{key: {Up: true}}})
+		a.elector.SetReport("", map[string]configs.Finding{key: {Up: true}})
 		unbroken(t, 6*time.Second, a, b)
 		expectOwner(t, a, b)
 		b.stop()
@@ -143,13 +143,13 @@ func TestNotReady(t *testing.T) {
 		segment := vrrptest.NewSegment(1)
 		a := newHost(t, segment, "192.168.50.31")
 		a.start(web(150, vip100))
-		a.elector.SetReport(Report{NotReady: "2 checks have no verdict yet"})
+		a.elector.SetReport("2 checks have no verdict yet", nil)
 		wait(5 * time.Second)
 		s := a.elector.Status()[0]
 		if s.State != "backup" || s.Waiting != "the director is not ready: 2 checks have no verdict yet" {
 			t.Errorf("state %s, waiting %q", s.State, s.Waiting)
 		}
-		a.elector.SetReport(Report{})
+		a.elector.SetReport("", nil)
 		wait(time.Millisecond)
 		if !a.holds(vip100) {
 			t.Error("it should have become master as soon as it was ready")
@@ -158,7 +158,7 @@ func TestNotReady(t *testing.T) {
 
 		b := newHost(t, segment, "192.168.50.32")
 		b.start(web(100, vip100))
-		b.elector.SetReport(Report{NotReady: "2 checks have no verdict yet"})
+		b.elector.SetReport("2 checks have no verdict yet", nil)
 		wait(readyLimit - time.Millisecond)
 		if b.holds(vip100) {
 			t.Error("it did not wait")
@@ -176,17 +176,17 @@ func TestNotReady(t *testing.T) {
 func TestTheDirectorHalfIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pair(t, nil)
-		a.elector.SetReady("the director half is gone")
+		a.elector.SetAbsent("the director half is gone")
 		unbroken(t, 800*time.Millisecond, a, b)
 		expectOwner(t, b, a)
 		unbroken(t, 8*time.Second, a, b)
 		expectOwner(t, b, a)
-		a.elector.SetReady("")
+		a.elector.SetAbsent("")
 		unbroken(t, 5*time.Second, a, b)
 		expectOwner(t, a, b)
 
 		b.stop()
-		a.elector.SetReady("the director half is gone")
+		a.elector.SetAbsent("the director half is gone")
 		for range 10_000 {
 			wait(time.Millisecond)
 			if !a.holds(vip100) {

@@ -79,10 +79,13 @@ type Elector struct {
 	members map[router]*member
 	links   map[linkID]*link
 	groups  map[string]*vrrp.Group
-	report  Report
 	gone    string          // why the director does not serve any more, "" if it does
 	held    map[string]bool // instances that an operator holds back, by name
 	begun   time.Time       // when Run was called
+
+	// What the director half has told, see SetReport.
+	notReady string
+	findings map[string]configs.Finding
 }
 
 // New returns an elector that has no instance yet: Configure gives it some.
@@ -96,7 +99,8 @@ func New(o Options) (*Elector, error) {
 		members: make(map[router]*member),
 		links:   make(map[linkID]*link),
 		groups:  make(map[string]*vrrp.Group),
-		report:  Report{NotReady: "it has just been started"},
+
+		notReady: "it has just been started",
 	}
 	var err error
 	if e.held, err = loadHeld(o.HoldFile); err != nil {

@@ -126,7 +126,7 @@ func (h *host) start(instances ...configs.Instance) {
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.end = cancel
 	h.ended = make(chan error, 1)
-	h.elector.SetReport(Report{})
+	h.elector.SetReport("", nil)
 	h.elector.Configure(instances)
 	go func() { h.ended <- h.elector.Run(ctx) }()
 	synctest.Wait()

@@ -40,6 +40,9 @@ func (e *Elector) Switchover(ctx context.Context, name string, hold bool) error 
 	}
 	e.mu.Unlock()
 	if len(members) == 0 {
+		if len(names) == 0 {
+			return fmt.Errorf("there is no instance %q: there are none", name)
+		}
 		slices.Sort(names)
 		return fmt.Errorf("there is no instance %q: must be one of %s", name, strings.Join(names, ", "))
 	}

@@ -9,13 +9,6 @@ import (
 	"lvsd/vrrp"
 )
 
-// Finding is what the director has found out about something tracked.
-type Finding struct {
-	Up     bool   `json:"up"`
-	Number int    `json:"number"` // of a file
-	Reason string `json:"reason"` // why it is down, in plain words
-}
-
 // standing is what all that is tracked makes of an instance.
 type standing struct {
 	priority uint8
@@ -25,7 +18,7 @@ type standing struct {
 
 // weigh returns the standing of an instance. It is pure. The effective priority
 // stays within 1 to 254, and the owner's 255 never changes.
-func weigh(priority uint8, tracks []configs.Track, find func(configs.Track) (Finding, bool)) standing {
+func weigh(priority uint8, tracks []configs.Track, find func(configs.Track) (configs.Finding, bool)) standing {
 	s := standing{priority: priority}
 	sum := int(priority)
 	var faults []string

@@ -2,6 +2,7 @@ package waist
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -57,13 +58,14 @@ type Client struct {
 	conn       *conn      // nil while the elector half is away
 	wanted     []configs.Instance
 	configured bool                          // there is something wanted
-	report     *elector.Report               // nil: there is nothing to report yet
+	report     *report                       // nil: there is nothing to report yet
 	unsent     struct{ wanted, report bool } // what the elector half does not know
 	process    supervisor.Process
 	since      time.Time // when the elector half came, or went away
 	lastID     uint64    // of a status request
 	waiting    map[uint64]chan<- []elector.InstanceStatus
 	status     []elector.InstanceStatus // the last one
+	moving     map[uint64]chan<- string // switchovers that are under way
 
 	master map[string]bool // what OnMaster was told last; belongs to Run
 }
@@ -77,6 +79,7 @@ func NewClient(o ClientOptions) *Client {
 		changed: make(chan struct{}, 1),
 		since:   time.Now(),
 		waiting: make(map[uint64]chan<- []elector.InstanceStatus),
+		moving:  make(map[uint64]chan<- string),
 		master:  make(map[string]bool),
 	}
 }
@@ -95,9 +98,9 @@ func (c *Client) Configure(instances []configs.Instance) {
 
 // Report tells the elector what it needs to know of the director, now and whenever
 // an elector half comes. It does not block.
-func (c *Client) Report(r elector.Report) {
+func (c *Client) Report(notReady string, findings map[string]configs.Finding) {
 	c.mu.Lock()
-	c.report, c.unsent.report = &r, true
+	c.report, c.unsent.report = &report{notReady, findings}, true
 	c.mu.Unlock()
 	select {
 	case c.changed <- struct{}{}:
@@ -143,6 +146,37 @@ func (c *Client) Status() []elector.InstanceStatus {
 	return c.status
 }
 
+// Switchover has the elector half move the mastership, see elector.Switchover.
+func (c *Client) Switchover(ctx context.Context, instance string, hold bool) error {
+	reply := make(chan string, 1)
+	c.mu.Lock()
+	conn := c.conn
+	c.lastID++
+	id := c.lastID
+	c.moving[id] = reply
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.moving, id)
+		c.mu.Unlock()
+	}()
+	if conn == nil {
+		return errors.New("the elector half is away: try again in a moment")
+	}
+	if err := conn.send(switchoverRequest{ID: id, Instance: instance, Hold: hold}); err != nil {
+		return fmt.Errorf("asking the elector half: %w", err)
+	}
+	select {
+	case text := <-reply:
+		if text != "" {
+			return errors.New(text)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the elector half: %w", ctx.Err())
+	}
+}
+
 // Run connects to the elector half, again and again, until ctx ends.
 func (c *Client) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
@@ -184,6 +218,10 @@ func (c *Client) connect(ctx context.Context) {
 	if known {
 		c.conn, c.since = nil, time.Now()
 	}
+	for id, reply := range c.moving {
+		reply <- "the elector half has gone away: see lvsd status"
+		delete(c.moving, id)
+	}
 	c.mu.Unlock()
 	if known && ctx.Err() == nil {
 		c.log.Info("the elector half has gone away", "reason", why(err))
@@ -206,7 +244,7 @@ func (c *Client) talk(conn *conn, asked <-chan struct{}, ended <-chan struct{}) 
 			}
 		}
 		if r != nil {
-			return conn.send(report{*r})
+			return conn.send(*r)
 		}
 		return nil
 	}
@@ -277,8 +315,15 @@ func (c *Client) listen(conn *conn, ask chan<- struct{}) error {
 				delete(c.waiting, m.ID)
 			}
 			c.mu.Unlock()
+		case switchoverReply:
+			c.mu.Lock()
+			if reply := c.moving[m.ID]; reply != nil {
+				reply <- m.Error
+				delete(c.moving, m.ID)
+			}
+			c.mu.Unlock()
 		case pong:
-		case configure, report, ping, statusRequest, rolesRequest:
+		case configure, report, switchoverRequest, ping, statusRequest, rolesRequest:
 			return fmt.Errorf("the elector half has sent a %s", m.kind())
 		}
 	}

@@ -22,7 +22,8 @@ type (
 
 	// report is what the elector needs to know of the director.
 	report struct {
-		elector.Report
+		NotReady string                     `json:"not_ready"`
+		Findings map[string]configs.Finding `json:"findings"`
 	}
 
 	// ping says that the director half lives, and asks for a pong.
@@ -31,6 +32,14 @@ type (
 	// statusRequest asks for a statusReply with the same id.
 	statusRequest struct {
 		ID uint64 `json:"id"`
+	}
+
+	// switchoverRequest asks for a switchover, and for a switchoverReply with the
+	// same id when it is done.
+	switchoverRequest struct {
+		ID       uint64 `json:"id"`
+		Instance string `json:"instance"`
+		Hold     bool   `json:"hold"`
 	}
 
 	// rolesRequest asks for roles.
@@ -60,6 +69,13 @@ type (
 	// pong answers a ping.
 	pong struct{}
 
+	// switchoverReply answers a switchoverRequest. Error is why it was not done, ""
+	// if it was.
+	switchoverReply struct {
+		ID    uint64 `json:"id"`
+		Error string `json:"error"`
+	}
+
 	// statusReply answers a statusRequest.
 	statusReply struct {
 		ID        uint64                   `json:"id"`
@@ -80,16 +96,18 @@ type role struct {
 	Held bool `json:"held"`
 }
 
-func (configure) kind() string     { return "configure" }
-func (report) kind() string        { return "report" }
-func (ping) kind() string          { return "ping" }
-func (statusRequest) kind() string { return "status-request" }
-func (rolesRequest) kind() string  { return "roles-request" }
-func (hello) kind() string         { return "hello" }
-func (roles) kind() string         { return "roles" }
-func (transition) kind() string    { return "transition" }
-func (pong) kind() string          { return "pong" }
-func (statusReply) kind() string   { return "status-reply" }
+func (configure) kind() string         { return "configure" }
+func (report) kind() string            { return "report" }
+func (ping) kind() string              { return "ping" }
+func (statusRequest) kind() string     { return "status-request" }
+func (switchoverRequest) kind() string { return "switchover-request" }
+func (switchoverReply) kind() string   { return "switchover-reply" }
+func (rolesRequest) kind() string      { return "roles-request" }
+func (hello) kind() string             { return "hello" }
+func (roles) kind() string             { return "roles" }
+func (transition) kind() string        { return "transition" }
+func (pong) kind() string              { return "pong" }
+func (statusReply) kind() string       { return "status-reply" }
 
 // envelope is a line.
 type envelope struct {
@@ -132,6 +150,10 @@ func decode(line []byte) (message, error) {
 		return body[ping](e)
 	case statusRequest{}.kind():
 		return body[statusRequest](e)
+	case switchoverRequest{}.kind():
+		return body[switchoverRequest](e)
+	case switchoverReply{}.kind():
+		return body[switchoverReply](e)
 	case rolesRequest{}.kind():
 		return body[rolesRequest](e)
 	case hello{}.kind():

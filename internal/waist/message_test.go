@@ -35,6 +35,9 @@ func messages(t testing.TB) []message {
 	return []message{
 		configure{},
 		configure{examples(t, "reference.toml")},
+		report{"1 checks have no verdict yet", map[string]configs.Finding{"service web": {Reason: "no real server is up"}}},
+		switchoverRequest{7, "web", true},
+		switchoverReply{7, "instance web: nobody has taken over"},
 		ping{},
 		statusRequest{7},
 		rolesRequest{},

@@ -31,7 +31,8 @@ const (
 // Elector is what the director half can reach of an elector.
 type Elector interface {
 	Configure(instances []configs.Instance)
-	SetReport(r elector.Report)
+	SetReport(notReady string, findings map[string]configs.Finding)
+	Switchover(ctx context.Context, instance string, hold bool) error
 	Status() []elector.InstanceStatus
 }
 
@@ -200,7 +201,11 @@ func (s *Server) serve(ctx context.Context, c *conn) {
 			}
 		}
 	})
-	err := s.listen(session)
+	orders, cancel := context.WithCancel(ctx)
+	var obeying sync.WaitGroup
+	err := s.listen(orders, session, &obeying)
+	cancel()
+	obeying.Wait()
 	close(ended)
 	s.mu.Lock()
 	current := s.session == session
@@ -216,7 +221,7 @@ func (s *Server) serve(ctx context.Context, c *conn) {
 }
 
 // listen does what the director half says until the connection ends.
-func (s *Server) listen(session *session) error {
+func (s *Server) listen(ctx context.Context, session *session, obeying *sync.WaitGroup) error {
 	for {
 		m, err := session.conn.receive()
 		if err != nil {
@@ -233,16 +238,26 @@ func (s *Server) listen(session *session) error {
 			}
 			s.elector.Configure(m.Instances)
 		case report:
-			s.elector.SetReport(m.Report)
+			s.elector.SetReport(m.NotReady, m.Findings)
 		case ping:
 			session.put(pong{})
 		case statusRequest:
 			session.put(statusReply{m.ID, s.elector.Status()})
+		case switchoverRequest:
+			obeying.Go(func() {
+				reply := switchoverReply{ID: m.ID}
+				if err := s.elector.Switchover(ctx, m.Instance, m.Hold); err != nil {
+					reply.Error = err.Error()
+				}
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				session.put(reply)
+			})
 		case rolesRequest:
 			s.mu.Lock()
 			session.put(rolesOf(s.elector))
 			s.mu.Unlock()
-		case hello, roles, transition, pong, statusReply:
+		case hello, roles, transition, pong, statusReply, switchoverReply:
 			return fmt.Errorf("the director half has sent a %s", m.kind())
 		}
 	}

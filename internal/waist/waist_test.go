@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -31,10 +32,19 @@ const patience = 10 * time.Second
 type fake struct {
 	mu         sync.Mutex
 	configured [][]configs.Instance
+	reported   []report
 	status     []elector.InstanceStatus
 }
 
-func (f *fake) SetReport(elector.Report) {}
+func (f *fake) SetReport(notReady string, findings map[string]configs.Finding) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reported = append(f.reported, report{notReady, findings})
+}
+
+func (f *fake) Switchover(_ context.Context, instance string, hold bool) error {
+	return fmt.Errorf("instance %s, hold %t", instance, hold)
+}
 
 func (f *fake) Configure(instances []configs.Instance) {
 	f.mu.Lock()
@@ -166,6 +176,39 @@ func (s *scene) logged(text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return strings.Contains(s.log.String(), text)
+}
+
+// TestReportAndSwitchover carries what the director half tells and asks for.
+func TestReportAndSwitchover(t *testing.T) {
+	s := newScene(t)
+	stop := s.serve(supervisor.Process{PID: 1})
+	s.connect()
+	<-s.client.Reached()
+	told := map[string]configs.Finding{"service web": {Reason: "no real server is up"}}
+	s.client.Report("1 checks have no verdict yet", nil)
+	s.client.Report("", told)
+	s.await("the report", func() bool {
+		s.fake.mu.Lock()
+		defer s.fake.mu.Unlock()
+		n := len(s.fake.reported)
+		return n > 0 && s.fake.reported[n-1].NotReady == "" && maps.Equal(s.fake.reported[n-1].Findings, told)
+	})
+	if err := s.client.Switchover(t.Context(), "web", true); err == nil || err.Error() != "instance web, hold true" {
+		t.Errorf("switchover: %v", err)
+	}
+	stop()
+	s.await("the end of the elector half", func() bool { _, connected, _ := s.client.Peer(); return !connected })
+	if err := s.client.Switchover(t.Context(), "web", true); err == nil || err.Error() != "the elector half is away: try again in a moment" {
+		t.Errorf("switchover without an elector half: %v", err)
+	}
+	// A new one is told again.
+	s.fake = &fake{}
+	s.serve(supervisor.Process{PID: 2})
+	s.await("the report to the next elector half", func() bool {
+		s.fake.mu.Lock()
+		defer s.fake.mu.Unlock()
+		return len(s.fake.reported) == 1 && maps.Equal(s.fake.reported[0].Findings, told)
+	})
 }
 
 // TestTheHalvesFindEachOther starts, ends and starts again each half.
