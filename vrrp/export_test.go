@@ -33,7 +33,16 @@ func Timers() []Timer {
 	return all
 }
 
-// MasterDownInterval and SkewTime are the two formulas of RFC 9568, section 6.1.
+// MasterDownIntervalOf and SkewTimeOf are the two formulas of RFC 9568, section 6.1, and of RFC 3768, section 6.1.
+func MasterDownIntervalOf(v Version, priority uint8, interval time.Duration) time.Duration {
+	return masterDownInterval(v, priority, interval)
+}
+
+func SkewTimeOf(v Version, priority uint8, interval time.Duration) time.Duration {
+	return skewTime(v, priority, interval)
+}
+
+// MasterDownInterval and SkewTime are those of version 3.
 func MasterDownInterval(priority uint8, interval time.Duration) time.Duration {
 	return masterDownInterval(Version3, priority, interval)
 }

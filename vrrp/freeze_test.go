@@ -24,7 +24,7 @@ func freeze(r *router, p *peer, d time.Duration) {
 	p.send(1, time.Second) // is answered with an announcement
 }
 
-// TMR-11: a Master that was frozen until another one took over listens before it says anything: one advertisement
+// A Master that was frozen until another one took over listens before it says anything: one advertisement
 // and one announcement. If the other one is better, only the last advertisement of a Master that yields.
 func TestFrozenMasterListensFirst(t *testing.T) {
 	for _, tt := range []struct {
@@ -32,10 +32,10 @@ func TestFrozenMasterListensFirst(t *testing.T) {
 		priority uint8
 		want     []string
 	}{
-		{"and wins", 50, []string{
+		{"TMR-11 and wins", 50, []string{
 			"10.21875s send 100", "10.21875s announce", "11.21875s send 100", "12.21875s send 100",
 		}},
-		{"and yields", 200, []string{
+		{"TMR-11 and yields", 200, []string{
 			"9.609375s send 100", "9.609375s master to backup: 10.99.0.8 has priority 200", "9.709375s release",
 		}},
 	} {
@@ -82,9 +82,9 @@ func TestLateMasterGoesOn(t *testing.T) {
 	})
 }
 
-// TMR-13: what a step takes is not added to the interval.
+// What a step takes is not added to the interval.
 func TestCadenceDoesNotDrift(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "TMR-13", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		r := &router{source: host(5), logs: &logBuffer{}}
 		r.run(t, s, config(100), vrrp.Options{}, func() (vrrp.Conn, error) { return busyConn{s.Listen(r.source)}, nil })
@@ -108,9 +108,9 @@ func (c busyConn) Send(source, destination netip.Addr, payload []byte) error {
 	return c.Conn.Send(source, destination, payload)
 }
 
-// TMR-12: a Backup that was frozen hears what waits in the socket before it believes its timer.
+// A Backup that was frozen hears what waits in the socket before it believes its timer.
 func TestFrozenBackupDrainsTheSocketFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "TMR-12", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		r := &router{source: host(5), logs: &logBuffer{}}
 		conn := &slowConn{Conn: s.Listen(r.source), thaw: make(chan struct{})}

@@ -157,7 +157,7 @@ func TestStopWithinTheLinger(t *testing.T) {
 
 // A killed daemon has left the addresses and nobody has taken over: back within an interval and a skew time.
 func TestAdoptionKeepsTheAddressesAndIsMasterSoon(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "FSM-03", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		r := start(t, s, 5, config(100), vrrp.Options{Holding: true})
 		sleep(2 * time.Second)
@@ -329,9 +329,9 @@ func TestRivalIsCountedAndSaidOnce(t *testing.T) {
 	})
 }
 
-// Equal priorities: the higher address stays. FSM-18.
+// Equal priorities: the higher address stays.
 func TestEqualRivalsAfterAPartition(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "FSM-18", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		a, b := start(t, s, 1, config(100), vrrp.Options{}), start(t, s, 2, config(100), vrrp.Options{})
 		s.Partition(b.source)
@@ -345,9 +345,9 @@ func TestEqualRivalsAfterAPartition(t *testing.T) {
 	})
 }
 
-// FSM-23, FSM-24: two routers say that they own the addresses.
+// Two routers say that they own the addresses.
 func TestTwoOwners(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "FSM-23, FSM-24", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		a, b := start(t, s, 1, config(255), vrrp.Options{}), start(t, s, 2, config(255), vrrp.Options{})
 		sleep(5 * time.Second)
@@ -418,9 +418,9 @@ func TestSlowTakeDelaysTheAdvertisementByABound(t *testing.T) {
 	}
 }
 
-// TMR-17: whatever keeps advertisements from leaving, the cadence holds, and it is counted and logged once.
+// Whatever keeps advertisements from leaving, the cadence holds, and it is counted and logged once.
 func TestSendErrorsKeepTheCadence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "TMR-17", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		r := &router{source: host(5), logs: &logBuffer{}}
 		conn := s.Listen(r.source)
@@ -440,9 +440,9 @@ func TestSendErrorsKeepTheCadence(t *testing.T) {
 	})
 }
 
-// A fault takes a Master out at once, its end brings it back as a Backup. FLT-01, FLT-04.
+// A fault takes a Master out at once, its end brings it back as a Backup.
 func TestFault(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, _ *peer) {
+	numbered(t, "FLT-01, FLT-04", config(100), func(t *testing.T, r *router, _ *peer) {
 		untilMaster(t, r)
 		r.SetFault("eth0 has no carrier")
 		sleep(100 * ms)
@@ -483,9 +483,9 @@ func TestStartInAFault(t *testing.T) {
 	})
 }
 
-// FSM-31, FSM-32: a reload keeps state and cadence.
+// A reload keeps state and cadence.
 func TestConfigure(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, _ *peer) {
+	numbered(t, "FSM-31, FSM-32", config(100), func(t *testing.T, r *router, _ *peer) {
 		untilMaster(t, r)
 		configure := func(change func(*vrrp.Config)) {
 			t.Helper()
@@ -526,9 +526,9 @@ func TestConfigure(t *testing.T) {
 	})
 }
 
-// TMR-16: the timer of a Backup moves by as much as its skew time.
+// The timer of a Backup moves by as much as its skew time.
 func TestConfigurePriorityAsBackup(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+	numbered(t, "TMR-16", config(100), func(t *testing.T, r *router, p *peer) {
 		p.send(250, time.Second)
 		r.read()
 		sleep(down - 2*time.Second)

@@ -84,9 +84,9 @@ func (c *breakable) Receive() (vrrp.Packet, error) {
 }
 
 // linked runs one router over an opener.
-func linked(t *testing.T, test func(t *testing.T, s *vrrptest.Segment, o *opener, r *router)) {
+func linked(t *testing.T, name string, test func(t *testing.T, s *vrrptest.Segment, o *opener, r *router)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, name, func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		o := &opener{segment: s, source: host(5)}
 		r := &router{source: host(5), logs: &logBuffer{}}
@@ -96,9 +96,9 @@ func linked(t *testing.T, test func(t *testing.T, s *vrrptest.Segment, o *opener
 	})
 }
 
-// A new address of the interface: the advertisements come from it, and nothing else happens. FLT-07.
+// A new address of the interface: the advertisements come from it, and nothing else happens.
 func TestReopenTakesTheNewSource(t *testing.T) {
-	linked(t, func(t *testing.T, s *vrrptest.Segment, o *opener, r *router) {
+	linked(t, "FLT-07", func(t *testing.T, s *vrrptest.Segment, o *opener, r *router) {
 		untilMaster(t, r)
 		o.set(host(7), nil)
 		r.link.Reopen()
@@ -121,7 +121,7 @@ func TestReopenTakesTheNewSource(t *testing.T) {
 
 // While it reopens, a Link hears and loses nothing.
 func TestReopenLosesNothing(t *testing.T) {
-	linked(t, func(t *testing.T, s *vrrptest.Segment, o *opener, r *router) {
+	linked(t, "", func(t *testing.T, s *vrrptest.Segment, o *opener, r *router) {
 		p := newPeer(t, s, 9)
 		for range 1000 {
 			p.send(200, time.Second)
@@ -138,7 +138,7 @@ func TestReopenLosesNothing(t *testing.T) {
 
 // The last address of the interface is gone: priority 0 through the old socket, and Fault, until there is one again.
 func TestNoAddressIsAFault(t *testing.T) {
-	linked(t, func(t *testing.T, s *vrrptest.Segment, o *opener, r *router) {
+	linked(t, "FLT-07", func(t *testing.T, s *vrrptest.Segment, o *opener, r *router) {
 		untilMaster(t, r)
 		o.set(host(5), vrrp.ErrNoAddress)
 		r.link.Reopen()
@@ -182,7 +182,7 @@ func TestOpenIsTriedAgain(t *testing.T) {
 
 // A socket that fails in the middle is replaced, and no state is lost.
 func TestReceiveErrorOpensAgain(t *testing.T) {
-	linked(t, func(t *testing.T, s *vrrptest.Segment, o *opener, r *router) {
+	linked(t, "", func(t *testing.T, s *vrrptest.Segment, o *opener, r *router) {
 		untilMaster(t, r)
 		o.last().broken <- errors.New("network is down")
 		sleep(500 * ms)
@@ -196,7 +196,7 @@ func TestReceiveErrorOpensAgain(t *testing.T) {
 
 // A socket that fails whenever it is read does not turn the Link into a busy loop.
 func TestReceiveErrorsBackOff(t *testing.T) {
-	linked(t, func(t *testing.T, _ *vrrptest.Segment, o *opener, r *router) {
+	linked(t, "", func(t *testing.T, _ *vrrptest.Segment, o *opener, r *router) {
 		for range 200 {
 			select {
 			case o.last().broken <- errors.New("network is down"):
@@ -212,7 +212,7 @@ func TestReceiveErrorsBackOff(t *testing.T) {
 
 // The end of a Link is a fault of its instances, not a hang.
 func TestEndOfTheLinkIsAFault(t *testing.T) {
-	linked(t, func(t *testing.T, _ *vrrptest.Segment, _ *opener, r *router) {
+	linked(t, "", func(t *testing.T, _ *vrrptest.Segment, _ *opener, r *router) {
 		untilMaster(t, r)
 		r.kill()
 		want(t, &r.diary, "3.609375s release", "3.609375s master to fault: link stopped", "3.609375s fault to initialize: shutdown")
@@ -222,9 +222,9 @@ func TestEndOfTheLinkIsAFault(t *testing.T) {
 	})
 }
 
-// RX-14, RX-15: instances of one Link hear their own VRID only, instances of another Link nothing of it.
+// Instances of one Link hear their own VRID only, instances of another Link nothing of it.
 func TestLinkSortsByVRID(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "RX-14, RX-15", func(t *testing.T) {
 		one, two := vrrptest.NewSegment(1), vrrptest.NewSegment(2)
 		r51 := start(t, one, 5, config(100), vrrp.Options{})
 		other := start(t, two, 5, config(100), vrrp.Options{})
@@ -262,9 +262,9 @@ func TestLinkSortsByVRID(t *testing.T) {
 	})
 }
 
-// RX-44: what is dropped is logged once a minute for each reason, and counted each time.
+// What is dropped is logged once a minute for each reason, and counted each time.
 func TestDropsAreLoggedOnceAMinute(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+	numbered(t, "RX-44", config(100), func(t *testing.T, r *router, p *peer) {
 		for range 150 {
 			b, err := vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 200, Interval: time.Second, Addresses: vips}.Marshal(host(8), group)
 			if err != nil {

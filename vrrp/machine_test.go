@@ -448,11 +448,11 @@ func TestMachine(t *testing.T) {
 			want: []vrrp.Action{transition(vrrp.Fault, vrrp.Initialize, "shutdown"), vrrp.Done{}},
 		},
 
-		// Configure (FSM-31, FSM-32, TMR-16)
-		{name: "the same configuration as backup", given: toBackup, event: vrrp.Configure{Config: config(100)}},
-		{name: "the same configuration as master", given: toMaster, event: vrrp.Configure{Config: config(100)}},
+		// Configure
+		{name: "the same configuration as backup (FSM-31)", given: toBackup, event: vrrp.Configure{Config: config(100)}},
+		{name: "the same configuration as master (FSM-31)", given: toMaster, event: vrrp.Configure{Config: config(100)}},
 		{
-			name: "a higher priority as backup", given: toBackup, event: vrrp.Configure{Config: config(200)},
+			name: "a higher priority as backup (TMR-16)", given: toBackup, event: vrrp.Configure{Config: config(200)},
 			want: []vrrp.Action{vrrp.Shift{Timer: vrrp.DownTimer, By: -390625 * us}},
 		},
 		{
@@ -464,17 +464,17 @@ func TestMachine(t *testing.T) {
 			want: []vrrp.Action{vrrp.Shift{Timer: vrrp.DownTimer, By: down/100 - down}},
 		},
 		{name: "another interval as backup of a master", given: after(toBackup, heard(200, 9, second)), event: vrrp.Configure{Config: quick}},
-		{name: "another priority as master", given: toMaster, event: vrrp.Configure{Config: config(200)}},
+		{name: "another priority as master (FSM-32)", given: toMaster, event: vrrp.Configure{Config: config(200)}},
 		{
 			name: "which is in the next advertisement", given: after(toMaster, vrrp.Configure{Config: config(200)}), event: vrrp.Expired{Timer: vrrp.AdvertTimer},
 			want: []vrrp.Action{vrrp.Send{Priority: 200}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second}},
 		},
-		{name: "another interval as master", given: toMaster, event: vrrp.Configure{Config: quick}},
+		{name: "another interval as master (FSM-32)", given: toMaster, event: vrrp.Configure{Config: quick}},
 		{
 			name: "which counts from the next advertisement", given: after(toMaster, vrrp.Configure{Config: quick}), event: vrrp.Expired{Timer: vrrp.AdvertTimer},
 			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: 10 * ms}},
 		},
-		{name: "another address as master", given: toMaster, event: vrrp.Configure{Config: changed(func(c *vrrp.Config) { c.Addresses = vips[:1] })}, want: []vrrp.Action{vrrp.Take{}}},
+		{name: "another address as master (FSM-32)", given: toMaster, event: vrrp.Configure{Config: changed(func(c *vrrp.Config) { c.Addresses = vips[:1] })}, want: []vrrp.Action{vrrp.Take{}}},
 		{name: "another address as backup", given: toBackup, event: vrrp.Configure{Config: changed(func(c *vrrp.Config) { c.Addresses = vips[:1] })}},
 		{name: "another source as master", given: toMaster, event: vrrp.SourceChanged{Source: host(7)}},
 		{
@@ -556,26 +556,30 @@ func TestReasonToBecomeMaster(t *testing.T) {
 	}
 }
 
-// FSM-19: addresses are compared as unsigned numbers in network byte order, RFC 9568, section 6.4.3.
+// Addresses are compared as unsigned numbers in network byte order, RFC 9568, section 6.4.3.
 func TestEqualPrioritiesCompareAddressesUnsigned(t *testing.T) {
 	for _, tt := range []struct{ own, other string }{
 		{"127.255.255.255", "128.0.0.0"},
 		{"10.0.0.9", "10.0.0.10"},
 		{"10.0.255.1", "10.1.0.0"},
+		{"fe80::ff", "fe80::100"},
+		{"7fff::", "8000::"},
 	} {
-		own, other := netip.MustParseAddr(tt.own), netip.MustParseAddr(tt.other)
-		for _, yields := range []bool{true, false} {
-			m := vrrp.NewMachine(config(100))
-			m.Step(vrrp.SourceChanged{Source: own})
-			m.Step(vrrp.Startup{})
-			m.Step(vrrp.Expired{Timer: vrrp.DownTimer})
-			ev := heard(100, 0, second)
-			ev.Source = other
-			m.Step(ev)
-			if got := m.State() == vrrp.Backup; got != yields {
-				t.Errorf("%s yields to %s: %v, want %v", own, other, got, yields)
+		t.Run("FSM-19 "+tt.own+" and "+tt.other, func(t *testing.T) {
+			own, other := netip.MustParseAddr(tt.own), netip.MustParseAddr(tt.other)
+			for _, yields := range []bool{true, false} {
+				m := vrrp.NewMachine(config(100))
+				m.Step(vrrp.SourceChanged{Source: own})
+				m.Step(vrrp.Startup{})
+				m.Step(vrrp.Expired{Timer: vrrp.DownTimer})
+				ev := heard(100, 0, second)
+				ev.Source = other
+				m.Step(ev)
+				if got := m.State() == vrrp.Backup; got != yields {
+					t.Errorf("%s yields to %s: %v, want %v", own, other, got, yields)
+				}
+				own, other = other, own
 			}
-			own, other = other, own
-		}
+		})
 	}
 }

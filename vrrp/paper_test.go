@@ -13,10 +13,27 @@ import (
 	"lvsd/vrrp/vrrptest"
 )
 
+// bubble runs a test in a bubble. The name, if it has one, is that of a subtest, and begins with the numbers of the
+// conformance cases that it covers.
+func bubble(t *testing.T, name string, test func(t *testing.T)) {
+	t.Helper()
+	if name == "" {
+		synctest.Test(t, test)
+		return
+	}
+	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+}
+
 // paper runs one test in a bubble with the router under test and a scripted peer at 10.99.0.9.
 func paper(t *testing.T, c vrrp.Config, test func(t *testing.T, r *router, p *peer)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	numbered(t, "", c, test)
+}
+
+// numbered is the same for a test with a name.
+func numbered(t *testing.T, name string, c vrrp.Config, test func(t *testing.T, r *router, p *peer)) {
+	t.Helper()
+	bubble(t, name, func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		r := start(t, s, 5, c, vrrp.Options{})
 		synctest.Wait()
@@ -52,9 +69,9 @@ func TestPriorityZeroCannotBeConfigured(t *testing.T) {
 }
 
 // Section 6.1, Active_Adver_Interval: "This value is saved by Virtual Routers in the Backup state and used to compute
-// Skew_Time and Active_Down_Interval". TMR-06, TMR-07.
+// Skew_Time and Active_Down_Interval".
 func TestBackupComputesItsTimersFromTheIntervalOfTheMaster(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+	numbered(t, "TMR-06, TMR-07", config(100), func(t *testing.T, r *router, p *peer) {
 		r.read()
 		p.send(200, 2*time.Second)
 		if sleep(0); r.Status().MasterInterval != 2*time.Second {
@@ -67,9 +84,9 @@ func TestBackupComputesItsTimersFromTheIntervalOfTheMaster(t *testing.T) {
 }
 
 // Section 6.1, Skew_Time: "(((256 - Priority) * Active_Adver_Interval) / 256)"; it "is used to skew the
-// Active_Down_Interval" so that the router with the highest priority is the first. TMR-02.
+// Active_Down_Interval" so that the router with the highest priority is the first.
 func TestSkewTimeLetsTheHighestPriorityBeFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "TMR-02", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		a := start(t, s, 1, config(150), vrrp.Options{})
 		b := start(t, s, 2, config(140), vrrp.Options{})
@@ -88,20 +105,20 @@ func TestSkewTimeLetsTheHighestPriorityBeFirst(t *testing.T) {
 }
 
 // Section 6.1, Preempt_Mode: "Controls whether a (starting or restarting) higher-priority Backup Router preempts a
-// lower-priority Active Router." FSM-12.
+// lower-priority Active Router."
 func TestPreemptModeLetsAHigherPriorityTakeOver(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+	numbered(t, "FSM-12", config(100), func(t *testing.T, r *router, p *peer) {
 		r.read()
 		p.repeat(4, 99, time.Second)
 		want(t, &r.diary, "3.609375s take", "3.609375s send 100", "3.609375s backup to master: 10.99.0.9 has the lower priority 99")
 	})
 }
 
-// Section 6.1, Preempt_Mode: "Values are True to allow preemption and False to prohibit preemption." FSM-13, FSM-14.
+// Section 6.1, Preempt_Mode: "Values are True to allow preemption and False to prohibit preemption."
 func TestWithoutPreemptModeALowerPriorityStaysMaster(t *testing.T) {
 	c := config(100)
 	c.Preempt = false
-	paper(t, c, func(t *testing.T, r *router, p *peer) {
+	numbered(t, "FSM-13, FSM-14", c, func(t *testing.T, r *router, p *peer) {
 		r.read()
 		p.repeat(60, 1, time.Second)
 		want(t, &r.diary)
@@ -112,9 +129,9 @@ func TestWithoutPreemptModeALowerPriorityStaysMaster(t *testing.T) {
 }
 
 // Section 6.1, Preempt_Mode: "Note: The exception is that the router that owns the IPvX address associated with the
-// Virtual Router always preempts, independent of the setting of this flag." FSM-15.
+// Virtual Router always preempts, independent of the setting of this flag."
 func TestOwnerAlwaysPreempts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "FSM-15", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		other := start(t, s, 2, config(100), vrrp.Options{})
 		sleep(down + 500*ms)
@@ -130,9 +147,9 @@ func TestOwnerAlwaysPreempts(t *testing.T) {
 }
 
 // Section 6.4.1: "If a Startup event is received: If the Priority = 255: Send an ADVERTISEMENT; ... broadcast a
-// gratuitous ARP message; ... Set the Adver_Timer to Advertisement_Interval; Transition to the {Active} state". FSM-01.
+// gratuitous ARP message; ... Set the Adver_Timer to Advertisement_Interval; Transition to the {Active} state".
 func TestOwnerIsMasterAtOnce(t *testing.T) {
-	paper(t, config(255), func(t *testing.T, r *router, _ *peer) {
+	numbered(t, "FSM-01", config(255), func(t *testing.T, r *router, _ *peer) {
 		sleep(2500 * ms)
 		want(t, &r.diary,
 			"0s take", "0s send 255", "0s initialize to master: started as the owner of the addresses",
@@ -141,9 +158,9 @@ func TestOwnerIsMasterAtOnce(t *testing.T) {
 }
 
 // Section 6.4.1: "else: Set Active_Adver_Interval to Advertisement_Interval; Set the Active_Down_Timer to
-// Active_Down_Interval; Transition to the {Backup} state". FSM-02.
+// Active_Down_Interval; Transition to the {Backup} state".
 func TestRouterStartsAsBackupForAnActiveDownInterval(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, _ *peer) {
+	numbered(t, "FSM-02", config(100), func(t *testing.T, r *router, _ *peer) {
 		want(t, &r.diary, "0s initialize to backup: started")
 		sleep(down - 1)
 		want(t, &r.diary)
@@ -165,9 +182,9 @@ func TestBackupHoldsNoAddresses(t *testing.T) {
 }
 
 // Section 6.4.2: "If a Shutdown event is received: Cancel the Active_Down_Timer; Transition to the {Initialize}
-// state". FSM-05.
+// state".
 func TestBackupShutsDownWithoutAWord(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, _ *peer) {
+	numbered(t, "FSM-05", config(100), func(t *testing.T, r *router, _ *peer) {
 		r.read()
 		r.stop()
 		wantState(t, r, vrrp.Initialize)
@@ -178,9 +195,9 @@ func TestBackupShutsDownWithoutAWord(t *testing.T) {
 
 // Section 6.4.2: "If the Active_Down_Timer fires: Send an ADVERTISEMENT; ... broadcast a gratuitous ARP message for
 // each address; Set the Adver_Timer to Advertisement_Interval; Transition to the {Active} state". The addresses come
-// first here. FSM-04.
+// first here.
 func TestBackupTakesOverWhenActiveDownTimerFires(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+	numbered(t, "FSM-04", config(100), func(t *testing.T, r *router, p *peer) {
 		p.send(200, time.Second)
 		r.read()
 		sleep(5 * time.Second)
@@ -191,9 +208,9 @@ func TestBackupTakesOverWhenActiveDownTimerFires(t *testing.T) {
 	})
 }
 
-// Section 6.4.2: "If the Priority in the ADVERTISEMENT is 0: Set the Active_Down_Timer to Skew_Time". FSM-07.
+// Section 6.4.2: "If the Priority in the ADVERTISEMENT is 0: Set the Active_Down_Timer to Skew_Time".
 func TestBackupTakesOverAfterSkewTimeOnPriorityZero(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+	numbered(t, "FSM-07", config(100), func(t *testing.T, r *router, p *peer) {
 		p.repeat(2, 200, time.Second)
 		r.read()
 		p.send(0, time.Second)
@@ -202,9 +219,9 @@ func TestBackupTakesOverAfterSkewTimeOnPriorityZero(t *testing.T) {
 	})
 }
 
-// Section 6.4.2, the same sentence: the timer is set, not shortened. FSM-09.
+// Section 6.4.2, the same sentence: the timer is set, not shortened.
 func TestPriorityZeroSetsTheTimerEvenToALaterMoment(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+	numbered(t, "FSM-09", config(100), func(t *testing.T, r *router, p *peer) {
 		r.read()
 		sleep(3500 * ms)
 		p.send(0, time.Second)
@@ -214,10 +231,10 @@ func TestPriorityZeroSetsTheTimerEvenToALaterMoment(t *testing.T) {
 }
 
 // Section 6.4.2: "else: If Preempt_Mode is False, or if the Priority in the ADVERTISEMENT is greater than or equal to the
-// local Priority: ... Reset the Active_Down_Timer to Active_Down_Interval". FSM-11, TMR-05.
+// local Priority: ... Reset the Active_Down_Timer to Active_Down_Interval".
 func TestBackupRestartsItsTimerOnHigherOrEqualPriority(t *testing.T) {
 	for _, priority := range []uint8{100, 101, 254, 255} {
-		paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+		numbered(t, "FSM-11", config(100), func(t *testing.T, r *router, p *peer) {
 			r.read()
 			sleep(3 * time.Second) // as if three advertisements were lost
 			p.send(priority, time.Second)
@@ -232,9 +249,9 @@ func TestBackupRestartsItsTimerOnHigherOrEqualPriority(t *testing.T) {
 }
 
 // Section 6.4.2: "Set Active_Adver_Interval to the Max Advertise Interval contained in the ADVERTISEMENT; Recompute the
-// Skew_Time; Recompute the Active_Down_Interval". FSM-08, TMR-08, RX-27.
+// Skew_Time; Recompute the Active_Down_Interval".
 func TestBackupRecomputesFromEachAdvertisement(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+	numbered(t, "RX-27, TMR-08", config(100), func(t *testing.T, r *router, p *peer) {
 		r.read()
 		p.send(200, 40950*ms)
 		sleep(10 * time.Second)
@@ -242,7 +259,7 @@ func TestBackupRecomputesFromEachAdvertisement(t *testing.T) {
 		sleep(time.Second)
 		want(t, &r.diary, "10.3609375s take", "10.3609375s send 100", "10.3609375s backup to master: no advertisement from 10.99.0.9 for 361ms")
 	})
-	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+	numbered(t, "FSM-08", config(100), func(t *testing.T, r *router, p *peer) {
 		r.read()
 		p.send(200, 40950*ms)
 		sleep(time.Second)
@@ -264,9 +281,9 @@ func TestBackupDiscardsALowerPriority(t *testing.T) {
 }
 
 // Section 6.4.3: "If a Shutdown event is received: Cancel the Adver_Timer; Send an ADVERTISEMENT with Priority = 0;
-// Transition to the {Initialize} state". The addresses go when the successor was heard. FSM-06.
+// Transition to the {Initialize} state". The addresses go when the successor was heard.
 func TestMasterResignsWithPriorityZero(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+	numbered(t, "FSM-06", config(100), func(t *testing.T, r *router, p *peer) {
 		untilMaster(t, r)
 		go r.stop()
 		sleep(500 * ms)
@@ -286,9 +303,9 @@ func TestMasterAdvertisesEachInterval(t *testing.T) {
 }
 
 // Section 6.4.3: "If the Priority in the ADVERTISEMENT is 0: Send an ADVERTISEMENT; Reset the Adver_Timer to
-// Advertisement_Interval". FSM-22.
+// Advertisement_Interval".
 func TestMasterAnswersPriorityZeroAndRestartsItsTimer(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+	numbered(t, "FSM-22", config(100), func(t *testing.T, r *router, p *peer) {
 		untilMaster(t, r)
 		sleep(500 * ms)
 		p.send(0, time.Second)
@@ -299,12 +316,12 @@ func TestMasterAnswersPriorityZeroAndRestartsItsTimer(t *testing.T) {
 
 // Section 6.4.3: "If the Priority in the ADVERTISEMENT is greater than the local Priority: Cancel the Adver_Timer; ...
 // Set the Active_Down_Timer to Active_Down_Interval; Transition to the {Backup} state". The RFC has it fall silent at once;
-// here it sends a last advertisement, so that the better one knows that there were two. FSM-16, RX-01.
+// here it sends a last advertisement, so that the better one knows that there were two.
 func TestMasterYieldsToAHigherPriority(t *testing.T) {
 	for _, preempt := range []bool{true, false} {
 		c := config(100)
 		c.Preempt = preempt
-		paper(t, c, func(t *testing.T, r *router, p *peer) {
+		numbered(t, "RX-01, FSM-16, FSM-25", c, func(t *testing.T, r *router, p *peer) {
 			untilMaster(t, r)
 			sleep(500 * ms)
 			p.send(101, 2*time.Second)
@@ -319,9 +336,9 @@ func TestMasterYieldsToAHigherPriority(t *testing.T) {
 
 // Section 6.4.3: "or if the Priority in the ADVERTISEMENT is equal to the local Priority and the primary IPvX address of the
 // sender is greater than the local primary IPvX address (based on an unsigned integer comparison of the IPvX addresses in
-// network byte order)". FSM-18.
+// network byte order)".
 func TestMasterYieldsToAnEqualPriorityWithAHigherAddress(t *testing.T) {
-	paper(t, config(100), func(t *testing.T, r *router, p *peer) {
+	numbered(t, "FSM-18", config(100), func(t *testing.T, r *router, p *peer) {
 		untilMaster(t, r)
 		p.send(100, time.Second)
 		sleep(200 * ms)
@@ -330,9 +347,9 @@ func TestMasterYieldsToAnEqualPriorityWithAHigherAddress(t *testing.T) {
 }
 
 // Section 6.4.3: "else: Discard the ADVERTISEMENT; Send an ADVERTISEMENT immediately to assert the {Active} state".
-// The Adver_Timer keeps its cadence. FSM-17, FSM-20.
+// The Adver_Timer keeps its cadence.
 func TestMasterAssertsItselfAgainstALosingAdvertisement(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "FSM-17, FSM-20", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		r := start(t, s, 5, config(100), vrrp.Options{})
 		lower, equal := newPeer(t, s, 9), newPeer(t, s, 4)
@@ -369,17 +386,17 @@ func TestInvalidPacketsAreDiscardedAndCounted(t *testing.T) {
 		change   func(p *vrrp.Packet)
 		reason   vrrp.DropReason
 	}{
-		{"MUST verify that the IPv4 TTL is 255", func(p *vrrp.Packet) { p.TTL = 254 }, vrrp.DropTTL},
-		{"the same, with 0", func(p *vrrp.Packet) { p.TTL = 0 }, vrrp.DropTTL},
-		{"MUST verify that the VRRP version is 3", func(p *vrrp.Packet) { p.Payload[0] = 0x21; resum(p.Payload) }, vrrp.DropVersion},
-		{"MUST verify that the VRRP packet type is 1", func(p *vrrp.Packet) { p.Payload[0] = 0x32; resum(p.Payload) }, vrrp.DropType},
-		{"MUST verify that the received packet contains the complete VRRP packet", func(p *vrrp.Packet) { p.Payload = p.Payload[:15] }, vrrp.DropTruncated},
-		{"MUST verify the VRRP checksum", func(p *vrrp.Packet) { p.Payload[7]++ }, vrrp.DropChecksum},
-		{"MUST verify that the VRID is configured on the receiving interface", func(p *vrrp.Packet) { p.Payload[1] = 52; resum(p.Payload) }, vrrp.DropVRID},
-		{"section 5.1.1.2: the destination is 224.0.0.18", func(p *vrrp.Packet) { p.Destination = host(5) }, vrrp.DropDestination},
-		{"section 5.1.1.1: the source is the primary address of an interface", func(p *vrrp.Packet) { p.Source = netip.IPv4Unspecified() }, vrrp.DropSource},
-		{"the same, our own", func(p *vrrp.Packet) { p.Source = host(5); resum(p.Payload) }, vrrp.DropOwn},
-		{"the same, a virtual one", func(p *vrrp.Packet) { p.Source = vips[0]; resum(p.Payload) }, vrrp.DropVirtualSource},
+		{"RX-02 MUST verify that the IPv4 TTL is 255", func(p *vrrp.Packet) { p.TTL = 254 }, vrrp.DropTTL},
+		{"RX-02 the same, with 0", func(p *vrrp.Packet) { p.TTL = 0 }, vrrp.DropTTL},
+		{"RX-11 MUST verify that the VRRP version is 3", func(p *vrrp.Packet) { p.Payload[0] = 0x21; resum(p.Payload) }, vrrp.DropVersion},
+		{"RX-13 MUST verify that the VRRP packet type is 1", func(p *vrrp.Packet) { p.Payload[0] = 0x32; resum(p.Payload) }, vrrp.DropType},
+		{"RX-16 MUST verify that the received packet contains the complete VRRP packet", func(p *vrrp.Packet) { p.Payload = p.Payload[:15] }, vrrp.DropTruncated},
+		{"RX-08 MUST verify the VRRP checksum", func(p *vrrp.Packet) { p.Payload[7]++ }, vrrp.DropChecksum},
+		{"RX-14 MUST verify that the VRID is configured on the receiving interface", func(p *vrrp.Packet) { p.Payload[1] = 52; resum(p.Payload) }, vrrp.DropVRID},
+		{"RX-34 section 5.1.1.2: the destination is 224.0.0.18", func(p *vrrp.Packet) { p.Destination = host(5) }, vrrp.DropDestination},
+		{"RX-30 section 5.1.1.1: the source is the primary address of an interface", func(p *vrrp.Packet) { p.Source = netip.IPv4Unspecified() }, vrrp.DropSource},
+		{"RX-31 the same, our own", func(p *vrrp.Packet) { p.Source = host(5); resum(p.Payload) }, vrrp.DropOwn},
+		{"RX-32 the same, a virtual one", func(p *vrrp.Packet) { p.Source = vips[0]; resum(p.Payload) }, vrrp.DropVirtualSource},
 	} {
 		t.Run(tt.sentence, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -414,38 +431,37 @@ func wantDropped(t *testing.T, r *router, reason vrrp.DropReason, n uint64) {
 }
 
 // Section 7.1: "MAY verify that the IPvX address(es) associated with the VRID are valid"; if not, the receiver "MAY log the
-// event" but does not drop the packet. RX-22, RX-23.
+// event" but does not drop the packet.
 func TestOtherAddressesAreReportedAndAccepted(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		addresses []netip.Addr
 		mismatch  bool
 	}{
-		{"other order", []netip.Addr{vips[1], vips[0]}, false},
-		{"one missing", vips[:1], true},
-		{"one more", []netip.Addr{vips[0], vips[1], host(102)}, true},
-		{"one different", []netip.Addr{vips[0], host(102)}, true},
-		{"one twice", []netip.Addr{vips[0], vips[0]}, true},
+		{"RX-23 other order", []netip.Addr{vips[1], vips[0]}, false},
+		{"RX-22 one missing", vips[:1], true},
+		{"RX-22 one more", []netip.Addr{vips[0], vips[1], host(102)}, true},
+		{"RX-22 as many as there can be", many(255), true},
+		{"RX-22 one different", []netip.Addr{vips[0], host(102)}, true},
+		{"RX-22 one twice", []netip.Addr{vips[0], vips[0]}, true},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			paper(t, config(100), func(t *testing.T, r *router, p *peer) {
-				untilMaster(t, r)
-				for range 3 {
-					p.advertise(vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 200, Interval: time.Second, Addresses: tt.addresses})
-					sleep(time.Second)
-				}
-				wantState(t, r, vrrp.Backup)
-				mismatches, lines := uint64(0), 0
-				if tt.mismatch {
-					mismatches, lines = 3, 1
-				}
-				if got := r.Status().Counters.AddressMismatches; got != mismatches {
-					t.Errorf("%d mismatches counted, want %d", got, mismatches)
-				}
-				if got := r.logs.lines("lists other addresses"); len(got) != lines {
-					t.Errorf("logged %q, want %d lines", got, lines)
-				}
-			})
+		numbered(t, tt.name, config(100), func(t *testing.T, r *router, p *peer) {
+			untilMaster(t, r)
+			for range 3 {
+				p.advertise(vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 200, Interval: time.Second, Addresses: tt.addresses})
+				sleep(time.Second)
+			}
+			wantState(t, r, vrrp.Backup)
+			mismatches, lines := uint64(0), 0
+			if tt.mismatch {
+				mismatches, lines = 3, 1
+			}
+			if got := r.Status().Counters.AddressMismatches; got != mismatches {
+				t.Errorf("%d mismatches counted, want %d", got, mismatches)
+			}
+			if got := r.logs.lines("lists other addresses"); len(got) != lines {
+				t.Errorf("logged %q, want %d lines", got, lines)
+			}
 		})
 	}
 }
@@ -466,19 +482,20 @@ func TestAnotherIntervalIsReportedAndAccepted(t *testing.T) {
 }
 
 // Section 8.3.2: routers of neighbouring priorities may both become Master when their skew times differ by less
-// than a packet travels; the lower one yields within that time. TMR-03.
+// than a packet travels; the lower one yields within that time.
 func TestNeighbouringPrioritiesSettleWithinOneTrip(t *testing.T) {
 	for _, tt := range []struct {
+		name   string
 		delay  time.Duration
 		second []string // what the router of priority 100 does
 	}{
-		{2 * ms, nil},
-		{10 * ms, []string{
+		{"TMR-03 latency 2 ms", 2 * ms, nil},
+		{"TMR-03 latency 10 ms", 10 * ms, []string{
 			"3.609375s take", "3.609375s send 100", "3.609375s backup to master: no master heard",
 			"3.61546875s send 100", "3.61546875s master to backup: 10.99.0.1 has priority 101", "3.71546875s release",
 		}},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, tt.name, func(t *testing.T) {
 			s := vrrptest.NewSegment(1)
 			s.SetDelay(tt.delay)
 			start(t, s, 1, config(101), vrrp.Options{})

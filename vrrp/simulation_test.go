@@ -82,7 +82,7 @@ func (s *simulation) step(n *node, ev vrrp.Event, at time.Duration) {
 	s.check(n)
 }
 
-// check is what is true of every machine after every step. FSM-33.
+// check is what is true of every machine after every step.
 func (s *simulation) check(n *node) {
 	armed := func(t vrrp.Timer) bool { _, ok := n.timers[t]; return ok }
 	state := n.machine.State()
@@ -192,7 +192,7 @@ func (s *simulation) start(n *node) {
 }
 
 // Two to five routers live through everything that can happen; when it is over, exactly one of them is Master, and
-// nobody else holds the addresses. FSM-33.
+// nobody else holds the addresses.
 func TestAnyStoryEndsWithOneMaster(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		loss := 0
