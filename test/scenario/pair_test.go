@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -121,6 +122,36 @@ func TestReplacingBothBinaries(t *testing.T) {
 	upgrade(w.LVS01)
 	w.Eventually(patience, "lvs-01 master again", func() bool { return isMaster(t, w.LVS01) })
 	time.Sleep(2 * time.Second)
+	results := load.Stop()
+	for _, r := range results.Lost() {
+		t.Errorf("lost at %s after %v: %v", r.Sent.Format(time.RFC3339Nano), r.Latency, r.Err)
+	}
+	if n := results.Statuses()[302]; n != len(results) {
+		t.Errorf("%d of %d requests were answered as they should: %v", n, len(results), results.Statuses())
+	}
+}
+
+// TestSwitchoverUnderLoad has an operator switch over and back ten times while
+// clients come: none of them notices.
+func TestSwitchoverUnderLoad(t *testing.T) {
+	w := lab.New(t).NAT()
+	run(t, w.Lab, w.LVS01, w.LVS02)
+	load := w.Client.Load("http://"+lab.SiteName+"/", 50, lab.LoadOptions{Once: true, Timeout: 20 * time.Second})
+	switchover := func(owner *lab.Director) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if out, err := w.LVS01.Lvsd(ctx, "switchover", "--runtime-dir", w.LVS01.RuntimeDir()); err != nil {
+			t.Fatalf("lvsd switchover: %v\n%s", err, out)
+		}
+		w.Eventually(patience, "the VIP on "+owner.Name+" alone", func() bool { return owners(w.LVS01, w.LVS02) == owner.Name })
+	}
+	for range 10 {
+		switchover(w.LVS02)
+		time.Sleep(500 * time.Millisecond)
+		switchover(w.LVS01)
+		time.Sleep(500 * time.Millisecond)
+	}
 	results := load.Stop()
 	for _, r := range results.Lost() {
 		t.Errorf("lost at %s after %v: %v", r.Sent.Format(time.RFC3339Nano), r.Latency, r.Err)
