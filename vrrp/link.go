@@ -207,7 +207,12 @@ func (l *Link) receive(p Packet, own netip.Addr) {
 
 // unclaimed says what is wrong with a packet that is for none of the instances.
 func unclaimed(p Packet, own netip.Addr) error {
-	if err := (Config{}).checkPath(p, own); err != nil {
+	var c Config
+	if validSource(p.Destination) { // unicast: perhaps of an instance that is gone
+		c = Config{Source: p.Destination, Peers: []netip.Addr{p.Source}}
+		own = p.Destination
+	}
+	if err := c.checkPath(p, own); err != nil {
 		return err
 	}
 	if _, err := Parse(p.Payload, p.Source, p.Destination); err != nil {
