@@ -1,6 +1,7 @@
 package vip_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -71,6 +72,16 @@ func (h *host) events(do func()) (said []string) {
 	}
 	h.take(mark)
 	return slices.Compact(said) // some come again when the kernel is done with detection
+}
+
+// apply makes the kernel carry what d says, or fails.
+func (h *host) apply(r *vip.Reconciler, d vip.Desired) {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := r.Apply(ctx, d); err != nil {
+		h.Fatal(err)
+	}
 }
 
 func TestKernelKeepsAttributes(t *testing.T) {
@@ -174,11 +185,7 @@ func TestLeftoverIsAdoptedOrPutRight(t *testing.T) {
 	r := h.keep(vip.Options{Period: time.Hour})
 	reach := func(d vip.Desired, want ...string) {
 		t.Helper()
-		said := h.events(func() {
-			if err := r.Apply(t.Context(), d); err != nil {
-				t.Error(err)
-			}
-		})
+		said := h.events(func() { h.apply(r, d) })
 		if diff := cmp.Diff(want, said); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
@@ -202,9 +209,7 @@ func TestLeftoverIsAdoptedOrPutRight(t *testing.T) {
 			return h.AddrAdd(l, &lifetimes)
 		})
 		h.within(time.Second, "removed again", func() bool { return !h.has(v6) })
-		if err := r.Apply(t.Context(), vip.Desired{Held: d.Held[:1]}); err != nil { // and does not know of v6
-			t.Fatal(err)
-		}
+		h.apply(r, vip.Desired{Held: d.Held[:1]}) // and does not know of v6
 		h.set("eth0", func(l netlink.Link) error { return h.AddrAdd(l, &lifetimes) })
 		if got := h.entry(linux, v6).Flaw; got != vip.Preferred {
 			t.Errorf("lifetimes %d, %d: flaw %d", lifetimes.PreferedLft, lifetimes.ValidLft, got)
@@ -246,9 +251,7 @@ func TestVirtualAddressIsNoSource(t *testing.T) {
 	expect("with addresses as ip addr adds them", own[0], virtual[1])
 
 	r := h.keep(vip.Options{})
-	if err := r.Apply(t.Context(), vip.Desired{Held: virtual}); err != nil {
-		t.Fatal(err)
-	}
+	h.apply(r, vip.Desired{Held: virtual})
 	expect("with virtual addresses", own[0], own[1])
 	for _, a := range virtual {
 		h.take(a)
@@ -288,8 +291,6 @@ func TestAddressThatFailedDuplicateDetectionIsRevived(t *testing.T) {
 		t.Errorf("flaw %d", got)
 	}
 	r := h.keep(vip.Options{})
-	if err := r.Apply(t.Context(), vip.Desired{Held: []vip.Address{a}}); err != nil {
-		t.Fatal(err)
-	}
+	h.apply(r, vip.Desired{Held: []vip.Address{a}})
 	checkAttributes(t, h.addresses("eth0")[a.Prefix])
 }

@@ -37,9 +37,7 @@ func TestWhoRemovedAnAddressIsSaid(t *testing.T) {
 	log := &logbook{}
 	repaired := make(chan []vip.Address, 10)
 	r := h.keep(vip.Options{Period: time.Hour, Log: log.logger(), Repaired: func(a []vip.Address) { repaired <- a }})
-	if err := r.Apply(t.Context(), vip.Desired{Held: a}); err != nil {
-		t.Fatal(err)
-	}
+	h.apply(r, vip.Desired{Held: a})
 	byCommand := func() []string {
 		h.Helper()
 		var command *exec.Cmd
