@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
@@ -185,7 +184,7 @@ func (i *Instance) Status() Status {
 	defer i.mu.Unlock()
 	s := i.status
 	s.Config = s.Config.clone()
-	s.Peers = slices.Clone([]PeerStatus(i.peers))
+	s.Peers = i.peers.status()
 	s.Counters.Dropped = i.drops.counts()
 	return s
 }

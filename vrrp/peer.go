@@ -31,26 +31,36 @@ type PeerStatus struct {
 	Received, PriorityZeroReceived uint64
 }
 
+// peer is a router that was heard.
+type peer struct {
+	PeerStatus
+	settled bool
+	rule    Checksum // if settled: the last one that it followed for long enough
+}
+
 // peers are the routers that were heard.
-type peers []PeerStatus
+type peers []peer
 
 // hear notes a valid advertisement.
 func (p *peers) hear(a Advertisement, source netip.Addr) {
-	i := slices.IndexFunc(*p, func(s PeerStatus) bool { return s.Source == source })
+	i := slices.IndexFunc(*p, func(s peer) bool { return s.Source == source })
 	if i < 0 && len(*p) < maxPeers {
-		*p = append(*p, PeerStatus{Source: source})
+		*p = append(*p, peer{})
 		i = len(*p) - 1
 	} else if i < 0 {
-		oldest := slices.MinFunc(*p, func(a, b PeerStatus) int { return a.Heard.Compare(b.Heard) })
+		oldest := slices.MinFunc(*p, func(a, b peer) int { return a.Heard.Compare(b.Heard) })
 		i = slices.Index(*p, oldest)
-		(*p)[i] = PeerStatus{Source: source}
+		(*p)[i] = peer{}
 	}
 	s := &(*p)[i]
-	s.Heard, s.Priority, s.Interval = time.Now(), a.Priority, a.Interval
+	s.Source, s.Heard, s.Priority, s.Interval = source, time.Now(), a.Priority, a.Interval
 	if s.Checksum != a.Checksum {
 		s.Checksum, s.Run = a.Checksum, 0
 	}
 	s.Run++
+	if s.Run >= convinced {
+		s.settled, s.rule = true, s.Checksum
+	}
 	s.Received++
 	if a.Priority == priorityResign {
 		s.PriorityZeroReceived++
@@ -58,16 +68,26 @@ func (p *peers) hear(a Advertisement, source netip.Addr) {
 }
 
 // rule returns the rule for the checksum of what is sent to an address: that of the peer there, or, for multicast, that
-// of all peers if it is the same.
+// of all peers if it is the same. Who has not yet convinced us of any rule has no say.
 func (p peers) rule(to netip.Addr) Checksum {
-	rule := ChecksumPseudoHeader
-	for i, s := range p {
+	rule, found := ChecksumPseudoHeader, false
+	for _, s := range p {
 		switch {
-		case to.IsMulticast() && (s.Run < convinced || i > 0 && s.Checksum != rule):
+		case !s.settled || !to.IsMulticast() && s.Source != to:
+		case found && s.rule != rule:
 			return ChecksumPseudoHeader
-		case to.IsMulticast() || s.Source == to && s.Run >= convinced:
-			rule = s.Checksum
+		default:
+			rule, found = s.rule, true
 		}
 	}
 	return rule
+}
+
+// status returns what is known of them.
+func (p peers) status() []PeerStatus {
+	var all []PeerStatus
+	for _, s := range p {
+		all = append(all, s.PeerStatus)
+	}
+	return all
 }

@@ -89,6 +89,7 @@ type holder struct {
 	held     bool
 	take     func(ctx context.Context) error
 	announce func()
+	release  func()
 }
 
 func (h *holder) Take(ctx context.Context) error {
@@ -116,8 +117,12 @@ func (h *holder) Announce() {
 func (h *holder) Release(context.Context) error {
 	h.diary.write("release")
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.held = false
+	hook := h.release
+	h.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
 	return nil
 }
 
@@ -131,12 +136,13 @@ func (h *holder) holds() bool {
 type router struct {
 	*vrrp.Instance
 	diary
-	link   *vrrp.Link
-	holder *holder
-	source netip.Addr
-	logs   *logBuffer
-	stop   func() // hands over and waits
-	kill   func() // cuts the cable and ends without a word
+	link    *vrrp.Link
+	holder  *holder
+	segment *vrrptest.Segment
+	source  netip.Addr
+	logs    *logBuffer
+	stop    func() // hands over and waits
+	kill    func() // cuts the cable and ends without a word
 }
 
 // wire is the router's Conn with a diary.
@@ -175,7 +181,7 @@ func startAt(t *testing.T, s *vrrptest.Segment, source netip.Addr, c vrrp.Config
 // run starts the router with a given way to open its socket.
 func (r *router) run(t *testing.T, s *vrrptest.Segment, c vrrp.Config, o vrrp.Options, open func() (vrrp.Conn, error)) *router {
 	t.Helper()
-	r.holder = &holder{diary: &r.diary, held: o.Holding}
+	r.holder, r.segment = &holder{diary: &r.diary, held: o.Holding}, s
 	o.Name = "web"
 	o.Log = r.logs.logger()
 	o.OnTransition = func(tr vrrp.Transition) {
