@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -120,5 +121,35 @@ func stop(t *testing.T, n *lab.Nginx) {
 	t.Helper()
 	if err := n.Stop(); err != nil {
 		t.Fatalf("stopping nginx: %v", err)
+	}
+}
+
+// TestOneOfTwoCables cuts one of the two cables of the master, which routes
+// between two networks: both addresses move, and the service goes on.
+func TestOneOfTwoCables(t *testing.T) {
+	w := lab.New(t).WeightedNAT()
+	quick(t, w.LVS01, w.LVS02)
+	run(t, w.Lab, w.LVS01, w.LVS02)
+	outside, inside := netip.MustParseAddr("192.168.4.133"), netip.MustParseAddr("192.168.2.130")
+	expect := func(event string, owner, other *lab.Director) {
+		t.Helper()
+		w.Eventually(patience, event+": both addresses on "+owner.Name, func() bool {
+			return owner.Host.Has(outside) && owner.Host.Has(inside) && !other.Host.Has(outside) && !other.Host.Has(inside)
+		})
+		if r := w.Client.Get("http://192.168.4.133/"); r.Err != nil || r.Status != 200 {
+			t.Errorf("%s: status %d, %v", event, r.Status, r.Err)
+		}
+	}
+	expect("start", w.LVS01, w.LVS02)
+	for _, cable := range []string{"eth1", "eth0"} {
+		w.LVS01.Host.Cable(cable).Cut()
+		expect(cable+" cut", w.LVS02, w.LVS01)
+		for _, i := range statusOf(t, w.LVS01).Instances {
+			if i.State != "fault" || !strings.HasSuffix(i.Reason, "interface "+cable+" has no carrier") {
+				t.Errorf("%s cut: instance %s is in %s because %q", cable, i.Name, i.State, i.Reason)
+			}
+		}
+		w.LVS01.Host.Cable(cable).Restore()
+		expect(cable+" restored", w.LVS01, w.LVS02)
 	}
 }
