@@ -556,20 +556,6 @@ func FuzzParseIPv4(f *testing.F) {
 	})
 }
 
-func TestConfigValidate(t *testing.T) {
-	if err := config(100).Validate(); err != nil {
-		t.Errorf("a good configuration: %v", err)
-	}
-	c := vrrp.Config{Interval: 1500 * time.Microsecond, Addresses: []netip.Addr{vips[0], vips[0]}}
-	want := "vrid 0: must be 1 to 255\n" +
-		"priority 0: must be 1 to 254, or 255 for the owner of the addresses\n" +
-		"advertisement interval 1.5ms: must be 10ms to 40.95s\n" +
-		"address 10.99.0.100 is listed twice"
-	if err := c.Validate(); err == nil || err.Error() != want {
-		t.Errorf("error\n%v\nwant\n%s", err, want)
-	}
-}
-
 func TestNames(t *testing.T) {
 	seen := make(map[string]bool)
 	name := func(s string) {
