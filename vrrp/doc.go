@@ -1,4 +1,5 @@
-// Package vrrp is a Virtual Router Redundancy Protocol router: version 3 over IPv4 multicast, by RFC 9568.
+// Package vrrp is a Virtual Router Redundancy Protocol router: version 3 by RFC 9568, over IPv4 and IPv6, and version 2
+// by RFC 3768, with multicast or with unicast to known peers.
 //
 // The words are those of the operators of keepalived: Master is what RFC 9568 calls Active, and the master
 // down interval is its Active_Down_Interval.
@@ -12,6 +13,7 @@
 // Master puts the addresses on its interface before it advertises (section 6.4.2 advertises first). A Master
 // that leaves, or that hears a better one, answers for the addresses a little longer, until the other one does
 // (section 6.4.3 stops at once). A Master that hears a better one sends a last advertisement, so that the better
-// one learns that there were two and announces the addresses again (section 6.4.3 falls silent at once).
+// one learns that there were two and announces the addresses again (section 6.4.3 falls silent at once); it bears the
+// interval of the better one, so that the other Backups wait for that one.
 // And answers to advertisements that lose against ours are limited to ten a second.
 package vrrp

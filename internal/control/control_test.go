@@ -44,7 +44,10 @@ func example() Status {
 			Group: "both", Waiting: "held back by an operator", Held: true, Rival: "192.168.50.33", RivalSince: now,
 			Peers: []elector.PeerStatus{{Address: "192.168.50.32", Priority: 100, AdvertInterval: 1, HeardAt: now, Received: 3, Checksum: "message"}},
 			Since: now.Add(-90 * time.Second), Reason: "no master heard",
-			Addresses: []elector.AddressStatus{{Address: "192.168.50.100/24", Held: true}, {Address: "192.168.50.101/24"}},
+			Addresses: []elector.AddressStatus{
+				{Address: "192.168.50.100/24", Interface: "eth2", Held: true, RepairedAt: now, Differed: "removed by ip (pid 812)"},
+				{Address: "192.168.50.101/24", Interface: "eth2"},
+			},
 		}},
 		Status: director.Status{
 			Director: "lvs-01",

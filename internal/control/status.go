@@ -88,7 +88,7 @@ func problems(s Status, now time.Time) []string {
 		}
 		for _, a := range i.Addresses {
 			if !a.Held {
-				all = append(all, fmt.Sprintf("instance %q is master, but %s is not on %s", i.Name, a.Address, i.Interface))
+				all = append(all, fmt.Sprintf("instance %q is master, but %s is not on %s", i.Name, a.Address, a.Interface))
 			}
 		}
 	}

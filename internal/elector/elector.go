@@ -203,6 +203,7 @@ func (e *Elector) configure(ctx context.Context, instances []configs.Instance) {
 	}
 	wanted := make(map[router]bool)
 	var starting []*member
+	var added []vip.Address
 	for _, instance := range instances {
 		wanted[routerOf(instance)] = true
 		e.mu.Lock()
@@ -212,7 +213,7 @@ func (e *Elector) configure(ctx context.Context, instances []configs.Instance) {
 		case m == nil:
 			starting = append(starting, e.newMember(ctx, instance, have))
 		case !m.ending:
-			e.reconfigure(m, instance)
+			added = append(added, e.reconfigure(m, instance)...)
 		}
 	}
 	e.mu.Lock()
@@ -226,6 +227,13 @@ func (e *Elector) configure(ctx context.Context, instances []configs.Instance) {
 	// All addresses have to be known before any instance may take or release
 	// its own: what is ours, but not known, is taken off.
 	e.set()
+	if len(added) > 0 {
+		e.running.Go(func() {
+			if e.addresses.Applied(ctx) == nil {
+				e.announceSoon(added)
+			}
+		})
+	}
 	e.lookAtLinks()
 	for _, m := range starting {
 		e.running.Go(m.run)
@@ -283,16 +291,27 @@ func signal(c chan<- struct{}) {
 }
 
 // reconfigure gives a running instance its new configuration; the election hears
-// of it when all is assessed anew. A master whose addresses have changed takes
-// them again, which announces those that came.
-func (e *Elector) reconfigure(m *member, config configs.Instance) {
+// of it when all is assessed anew. A master whose advertised addresses have
+// changed takes them again, which announces those that came. The others that have
+// come to a master are returned.
+func (e *Elector) reconfigure(m *member, config configs.Instance) (added []vip.Address) {
 	e.mu.Lock()
 	before := addressesOf(m.config)
 	m.config = config
 	e.mu.Unlock()
 	now := addressesOf(config)
-	e.options.Announcer.Withdraw(slices.DeleteFunc(before, func(a vip.Address) bool { return slices.Contains(now, a) }))
+	var removed []vip.Address
+	for _, a := range before {
+		if !slices.Contains(now, a) {
+			removed = append(removed, a)
+		}
+	}
+	e.options.Announcer.Withdraw(removed)
 	m.instance.SetGroup(e.group(config.Group))
+	if m.instance.Status().State != vrrp.Master {
+		return nil
+	}
+	return slices.DeleteFunc(now, func(a vip.Address) bool { return slices.Contains(before, a) })
 }
 
 // endAll makes every member hand over, all at once, and waits for them.

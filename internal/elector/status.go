@@ -117,13 +117,20 @@ func describeCounters(c vrrp.Counters) CountersStatus {
 
 // AddressStatus is about one virtual address.
 type AddressStatus struct {
-	Address string `json:"address"` // with its prefix length
-	Held    bool   `json:"held"`    // whether it is on the interface of this director
+	Address   string `json:"address"` // with its prefix length
+	Interface string `json:"interface"`
+	Held      bool   `json:"held"` // whether it is on the interface of this director
+
+	// RepairedAt is when it was put back last, after somebody had taken it away or
+	// changed it, and Differed what was wrong and who did it as far as that is known.
+	// Both are absent if that never happened.
+	RepairedAt time.Time `json:"repaired_at,omitzero"`
+	Differed   string    `json:"differed,omitempty"`
 }
 
 // Status tells how the instances are, sorted by name.
 func (e *Elector) Status() []InstanceStatus {
-	held := e.addresses.Status().Held
+	addresses := e.addresses.Status()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	all := make([]InstanceStatus, 0, len(e.members))
@@ -158,7 +165,11 @@ func (e *Elector) Status() []InstanceStatus {
 			status.Rival, status.RivalSince = s.Rival.String(), s.RivalSince
 		}
 		for _, a := range addressesOf(m.config) {
-			status.Addresses = append(status.Addresses, AddressStatus{a.Prefix.String(), slices.Contains(held, a)})
+			address := AddressStatus{Address: a.Prefix.String(), Interface: a.Interface, Held: slices.Contains(addresses.Held, a)}
+			if r, ok := addresses.Repaired[a]; ok {
+				address.RepairedAt, address.Differed = r.Time, r.Differed
+			}
+			status.Addresses = append(status.Addresses, address)
 		}
 		all = append(all, status)
 	}

@@ -3,6 +3,7 @@ package waist
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"lvsd/configs"
