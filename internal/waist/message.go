@@ -3,7 +3,6 @@ package waist
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"lvsd/configs"
