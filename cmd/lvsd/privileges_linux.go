@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,7 @@ func (p privileges) log(log *slog.Logger) {
 		log.Info("no real-time scheduling: on a loaded machine advertisements may be late; grant CAP_SYS_NICE or LimitRTPRIO=1", "error", p.realTime)
 	}
 	if p.memory != nil {
-		log.Debug("memory is not locked: it may be swapped out; grant LimitMEMLOCK=infinity", "error", p.memory)
+		log.Debug("memory is not locked: it may be swapped out; grant CAP_IPC_LOCK or LimitMEMLOCK=infinity", "error", p.memory)
 	}
 }
 
@@ -69,21 +70,38 @@ func goBeforeOthers() error {
 	return nil
 }
 
-// lockMemory keeps what this process uses in memory. What is mapped now is read
-// in; what comes later is locked when it is first used, or the runtime's large
-// reservations would be filled with zeros.
+// lockMemory keeps what this process uses in memory. The program itself is read
+// in; of all else only what is used is locked, when it is used first, for the Go
+// runtime maps a hundred times as much.
 func lockMemory() error {
-	// A finite limit counts address space, of which the Go runtime reserves a lot:
-	// to meet it later would be fatal.
+	// A finite limit counts what is mapped: to meet it later would be fatal.
 	limit := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
-	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil && !mayLockAnything() {
 		return fmt.Errorf("raising the limit of locked memory: %w", err)
 	}
-	if err := unix.Mlockall(unix.MCL_CURRENT); err != nil {
+	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
 		return fmt.Errorf("locking the memory: %w", err)
 	}
-	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
-		return fmt.Errorf("locking the memory that comes: %w", err)
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return fmt.Errorf("locking the program: %w", err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		var from, to uintptr
+		var rights string
+		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &rights); err != nil || rights[0] != 'r' || !strings.Contains(line, "/") {
+			continue
+		}
+		if _, _, errno := unix.Syscall(unix.SYS_MLOCK, from, to-from, 0); errno != 0 {
+			return fmt.Errorf("locking the program: %w", errno)
+		}
 	}
 	return nil
+}
+
+// mayLockAnything says whether no limit counts for this process.
+func mayLockAnything() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_IPC_LOCK) != 0
 }
