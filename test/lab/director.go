@@ -11,13 +11,17 @@ import (
 	"time"
 )
 
-// A Director is lvsd on a host. All of [Process] is there to stop, kill, freeze and start it again.
+// A Director is lvsd on a host. All of [Process] is there to stop, kill, freeze and start it again: Signal and Stop go to
+// its main process alone, the others to the halves too.
 type Director struct {
 	*Process
 
 	// Name is the director's name in the configuration, Config the path of its own copy of the configuration file.
 	Name, Config string
 
+	program string   // lvsd, "" before the first start
+	args    []string // of lvsd run
+	under   []string // a command that starts it, if any
 	runtime string
 }
 
@@ -48,24 +52,27 @@ func (h *Host) Director(name, config string) *Director {
 			l.write(filepath.Join(dir, "etc", f.Name()), b)
 		}
 	}
-	d.Process = h.Process("", "run", "--config", d.Config, "--name", name, "--runtime-dir", d.runtime, "--log-format", "json")
+	d.args = []string{"run", "--config", d.Config, "--name", name, "--runtime-dir", d.runtime, "--log-format", "json"}
+	d.Process = h.Process("lvsd")
 	return d
 }
 
 // Use makes the director run another lvsd binary from its next start on.
-func (d *Director) Use(program string) { d.name = program }
+func (d *Director) Use(program string) { d.program = program }
 
 // Start starts lvsd and waits until it answers on its control socket.
 func (d *Director) Start() {
 	l := d.Host.lab
 	l.Helper()
-	if d.name == "" {
+	if d.program == "" {
 		program, err := LVSD()
 		if err != nil {
 			l.Fatalf("host %s: no lvsd to run: %v", d.Host.Name, err)
 		}
-		d.name = program
+		d.program = program
 	}
+	command := slices.Concat(d.under, []string{d.program}, d.args)
+	d.Process.name, d.Process.args = command[0], command[1:]
 	d.Process.Start()
 	deadline := time.Now().Add(stopTimeout)
 	for {
@@ -94,7 +101,7 @@ func (d *Director) status() (json.RawMessage, error) {
 
 // Lvsd runs the director's lvsd binary inside its host with other arguments and returns its standard output.
 func (d *Director) Lvsd(ctx context.Context, args ...string) ([]byte, error) {
-	return d.Host.Command(ctx, d.name, args...).Output()
+	return d.Host.Command(ctx, d.program, args...).Output()
 }
 
 // Status returns the director's status as lvsd status -o json prints it.
@@ -105,6 +112,12 @@ func (d *Director) Status() json.RawMessage {
 		d.Host.lab.Fatalf("status of lvsd on %s: %v", d.Host.Name, err)
 	}
 	return out
+}
+
+// Answers reports whether lvsd answers on its control socket.
+func (d *Director) Answers() bool {
+	_, err := d.status()
+	return err == nil
 }
 
 // RuntimeDir returns the folder in which lvsd has its control socket and its memory.

@@ -273,9 +273,14 @@ func (p *Process) group(s syscall.Signal) {
 // Memory returns the bytes of memory that the process occupies (VmRSS).
 func (p *Process) Memory() int64 {
 	p.Host.lab.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
+	return memory(p.Host.lab, p.PID())
+}
+
+func memory(l *Lab, pid int) int64 {
+	l.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		p.Host.lab.Fatalf("host %s: memory of %s: %v", p.Host.Name, p.name, err)
+		l.Fatalf("memory of process %d: %v", pid, err)
 	}
 	for line := range strings.Lines(string(b)) {
 		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
@@ -284,6 +289,6 @@ func (p *Process) Memory() int64 {
 			}
 		}
 	}
-	p.Host.lab.Fatalf("host %s: memory of %s is not told:\n%s", p.Host.Name, p.name, b)
+	l.Fatalf("memory of process %d is not told:\n%s", pid, b)
 	return 0
 }

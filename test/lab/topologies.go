@@ -182,19 +182,24 @@ func (w *Web) directors(ifname, config string) {
 	}
 }
 
-// ConfigFile returns the path of an example of lvsd's own, in the folder configs of the module that the working
-// directory is in.
+// ConfigFile returns the path of an example of lvsd's own.
 func (l *Lab) ConfigFile(name string) string {
+	l.Helper()
+	return filepath.Join(l.module(), "configs", name)
+}
+
+// module returns the folder of the module that the working directory is in.
+func (l *Lab) module() string {
 	l.Helper()
 	dir, err := os.Getwd()
 	if err != nil {
-		l.Fatalf("looking for %s: %v", name, err)
+		l.Fatalf("looking for the module: %v", err)
 	}
 	for ; dir != "/"; dir = filepath.Dir(dir) {
 		if exists(filepath.Join(dir, "go.mod")) {
-			return filepath.Join(dir, "configs", name)
+			return dir
 		}
 	}
-	l.Fatalf("looking for %s: the working directory is in no module", name)
+	l.Fatalf("looking for the module: the working directory %s is in none", dir)
 	return ""
 }

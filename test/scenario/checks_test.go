@@ -50,7 +50,7 @@ func TestARealServerThatIsAliveButWrong(t *testing.T) {
 		{"wrong certificate", foreign, lab.Answer(200, "ok"), "certificate is for www.example.com, not " + lab.SiteName},
 		{"plain HTTP", nil, lab.Answer(200, "ok"), "TLS handshake: "},
 	}
-	before := memory(t, w.LVS01)
+	before := w.LVS01.Memory()
 	for _, tt := range tests {
 		server.Close()
 		server = host.Server(":443", tt.certificate, tt.behavior)
@@ -70,7 +70,7 @@ func TestARealServerThatIsAliveButWrong(t *testing.T) {
 		t.Errorf("the good server is %s: %s", state, reason)
 	}
 	// A hundred megabytes were sent at it again and again.
-	if after := memory(t, w.LVS01); after > before+20<<20 {
+	if after := w.LVS01.Memory(); after > before+20<<20 {
 		t.Errorf("the daemon's memory grew from %d to %d MiB", before>>20, after>>20)
 	}
 	server.Close()
@@ -79,21 +79,4 @@ func TestARealServerThatIsAliveButWrong(t *testing.T) {
 		state, _ := verdict(t, w.LVS01, "192.168.50.23")
 		return state == "up"
 	})
-}
-
-// memory returns the resident memory of a director's daemon, in bytes.
-func memory(t *testing.T, d *lab.Director) int {
-	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.PID()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(b)) {
-		var kib int
-		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
-			return kib << 10
-		}
-	}
-	t.Fatal("no VmRSS in the status of the daemon")
-	return 0
 }
