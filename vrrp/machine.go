@@ -93,7 +93,7 @@ func (m *Machine) startup(ev Startup) []Action {
 
 // begin enters the election, at the start and after a fault.
 func (m *Machine) begin(reason string) []Action {
-	owner := m.config.Priority == PriorityOwner
+	owner := m.config.Priority == PriorityOwner && !m.aside
 	if owner && m.gate == "" {
 		return m.becomeMaster(reason + " as the owner of the addresses")
 	}
@@ -110,7 +110,7 @@ func (m *Machine) begin(reason string) []Action {
 
 // watch starts the wait of a Backup that has heard nobody yet.
 func (m *Machine) watch() []Action {
-	m.masterInterval, m.master, m.bypassed, m.turn = 0, netip.Addr{}, false, ""
+	m.masterInterval, m.master, m.masterPriority, m.bypassed, m.turn = 0, netip.Addr{}, 0, false, ""
 	return append(m.endDeferral(), Arm{DownTimer, m.masterDown()})
 }
 
@@ -352,7 +352,7 @@ func (m *Machine) endHandover() []Action {
 // stepDown is the event of that name.
 func (m *Machine) stepDown(ev StepDown) []Action {
 	if m.state != Master {
-		m.aside = m.state == Backup
+		m.aside = m.state == Backup || m.state == Fault
 		return nil
 	}
 	m.aside = true

@@ -54,19 +54,23 @@ func transition(from, to vrrp.State, reason string) vrrp.Transition {
 	return vrrp.Transition{From: from, To: to, Reason: reason}
 }
 
+// step is one step of a machine that has lived through given.
+type step struct {
+	name   string
+	config vrrp.Config // the zero one stands for config(100)
+	given  []vrrp.Event
+	event  vrrp.Event
+	want   []vrrp.Action
+}
+
+var (
+	noPreempt = changed(func(c *vrrp.Config) { c.Preempt = false })
+	owner     = changed(func(c *vrrp.Config) { c.Priority = 255 })
+	shortly   = changed(func(c *vrrp.Config) { c.Interval = 10 * ms })
+)
+
 func TestMachine(t *testing.T) {
-	var (
-		noPreempt = changed(func(c *vrrp.Config) { c.Preempt = false })
-		owner     = changed(func(c *vrrp.Config) { c.Priority = 255 })
-		quick     = changed(func(c *vrrp.Config) { c.Interval = 10 * ms })
-	)
-	for _, tt := range []struct {
-		name   string
-		config vrrp.Config // the zero one stands for config(100)
-		given  []vrrp.Event
-		event  vrrp.Event
-		want   []vrrp.Action
-	}{
+	testSteps(t, []step{
 		// Initialize
 		{
 			name: "startup", given: toBackup[:1], event: vrrp.Startup{},
@@ -282,7 +286,7 @@ func TestMachine(t *testing.T) {
 			},
 		},
 		{
-			name: "the linger is no longer than the interval", config: quick, given: toMaster, event: heard(200, 9, 10*ms),
+			name: "the linger is no longer than the interval", config: shortly, given: toMaster, event: heard(200, 9, 10*ms),
 			want: []vrrp.Action{
 				vrrp.Send{Priority: 100},
 				vrrp.Cancel{Timer: vrrp.AdvertTimer},
@@ -409,7 +413,7 @@ func TestMachine(t *testing.T) {
 			want: []vrrp.Action{vrrp.Send{Priority: 0}, vrrp.Arm{Timer: vrrp.HandoverTimer, After: second}},
 		},
 		{
-			name: "no successor after an interval of 10 ms", config: quick, given: leaving, event: vrrp.Expired{Timer: vrrp.HandoverTimer},
+			name: "no successor after an interval of 10 ms", config: shortly, given: leaving, event: vrrp.Expired{Timer: vrrp.HandoverTimer},
 			want: []vrrp.Action{vrrp.Send{Priority: 0}, vrrp.Arm{Timer: vrrp.HandoverTimer, After: 500 * ms}},
 		},
 		{name: "no successor after two intervals", given: after(leaving, vrrp.Expired{Timer: vrrp.HandoverTimer}), event: vrrp.Expired{Timer: vrrp.HandoverTimer}, want: []vrrp.Action{vrrp.Release{}, vrrp.Done{}}},
@@ -460,18 +464,18 @@ func TestMachine(t *testing.T) {
 			want: []vrrp.Action{vrrp.Shift{Timer: vrrp.DownTimer, By: 390625 * us}},
 		},
 		{
-			name: "another interval as backup, nobody heard", given: toBackup, event: vrrp.Configure{Config: quick},
+			name: "another interval as backup, nobody heard", given: toBackup, event: vrrp.Configure{Config: shortly},
 			want: []vrrp.Action{vrrp.Shift{Timer: vrrp.DownTimer, By: down/100 - down}},
 		},
-		{name: "another interval as backup of a master", given: after(toBackup, heard(200, 9, second)), event: vrrp.Configure{Config: quick}},
+		{name: "another interval as backup of a master", given: after(toBackup, heard(200, 9, second)), event: vrrp.Configure{Config: shortly}},
 		{name: "another priority as master (FSM-32)", given: toMaster, event: vrrp.Configure{Config: config(200)}},
 		{
 			name: "which is in the next advertisement", given: after(toMaster, vrrp.Configure{Config: config(200)}), event: vrrp.Expired{Timer: vrrp.AdvertTimer},
 			want: []vrrp.Action{vrrp.Send{Priority: 200}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: second}},
 		},
-		{name: "another interval as master (FSM-32)", given: toMaster, event: vrrp.Configure{Config: quick}},
+		{name: "another interval as master (FSM-32)", given: toMaster, event: vrrp.Configure{Config: shortly}},
 		{
-			name: "which counts from the next advertisement", given: after(toMaster, vrrp.Configure{Config: quick}), event: vrrp.Expired{Timer: vrrp.AdvertTimer},
+			name: "which counts from the next advertisement", given: after(toMaster, vrrp.Configure{Config: shortly}), event: vrrp.Expired{Timer: vrrp.AdvertTimer},
 			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Arm{Timer: vrrp.AdvertTimer, After: 10 * ms}},
 		},
 		{name: "another address as master (FSM-32)", given: toMaster, event: vrrp.Configure{Config: changed(func(c *vrrp.Config) { c.Addresses = vips[:1] })}, want: []vrrp.Action{vrrp.Take{}}},
@@ -481,7 +485,12 @@ func TestMachine(t *testing.T) {
 			name: "which decides between equals", given: after(toMaster, vrrp.SourceChanged{Source: host(7)}), event: heard(100, 6, second),
 			want: []vrrp.Action{vrrp.Send{Priority: 100}, vrrp.Announce{}, vrrp.Arm{Timer: vrrp.ReplyTimer, After: 100 * ms}, suspicion(100)},
 		},
-	} {
+	})
+}
+
+func testSteps(t *testing.T, steps []step) {
+	t.Helper()
+	for _, tt := range steps {
 		t.Run(tt.name, func(t *testing.T) {
 			c := tt.config
 			if c.VRID == 0 {
