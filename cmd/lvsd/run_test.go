@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -62,36 +61,138 @@ func TestRunWithABadFile(t *testing.T) {
 	}
 }
 
-// TestRunWithAddressesAlone runs on a kernel without IPVS, too.
-func TestRunWithAddressesAlone(t *testing.T) {
-	runtime := t.TempDir()
+// running is lvsd run in a network namespace of its own.
+type running struct {
+	*exec.Cmd
+	t       *testing.T
+	runtime string
+	out     bytes.Buffer
+	cancel  context.CancelFunc
+}
+
+func startDaemon(t *testing.T, config string, args ...string) *running {
+	t.Helper()
+	d := &running{t: t, runtime: t.TempDir()}
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	cmd := inNamespace(t, ctx, "run", "--config", write(t, goodConfig), "--name", "lvs-01", "--runtime-dir", runtime)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
+	d.cancel = cancel
+	d.Cmd = inNamespace(t, ctx, append([]string{"run", "--config", write(t, config), "--name", "lvs-01", "--runtime-dir", d.runtime}, args...)...)
+	d.Stdout, d.Stderr = &d.out, &d.out
+	if err := d.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var status control.Status
-	deadline := time.Now().Add(30 * time.Second)
-	for time.Now().Before(deadline) {
-		var err error
-		if status, err = control.Fetch(ctx, filepath.Join(runtime, "control.sock")); err == nil && status.Instances[0].State == "master" {
-			break
+	return d
+}
+
+// await waits for a status that is as it should be.
+func (d *running) await(what string, limit time.Duration, good func(control.Status) bool) control.Status {
+	d.t.Helper()
+	var last control.Status
+	var err error
+	for begin := time.Now(); time.Since(begin) < limit; time.Sleep(5 * time.Millisecond) {
+		var now control.Status
+		if now, err = control.Fetch(d.t.Context(), socketPath(d.runtime)); err == nil {
+			if last = now; good(last) {
+				return last
+			}
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
-	if len(status.Instances) != 1 || status.Instances[0].State != "master" || !status.Instances[0].Addresses[0].Held || len(status.Problems) != 0 {
-		t.Errorf("status: %+v", status)
+	d.t.Fatalf("%s: not within %v: %v, status %+v", what, limit, err, last)
+	return last
+}
+
+// stop ends the daemon as systemctl stop does.
+func (d *running) stop() {
+	d.t.Helper()
+	d.cancel()
+	if err := d.Wait(); err != nil && d.ProcessState.ExitCode() != 0 {
+		d.t.Errorf("the end: %v", err)
 	}
-	cancel()
-	if err := cmd.Wait(); err != nil && cmd.ProcessState.ExitCode() != 0 {
-		t.Errorf("the end: %v", err)
+	if d.t.Failed() {
+		d.t.Logf("output:\n%s", d.out.String())
 	}
-	if t.Failed() {
-		t.Logf("output:\n%s", out.String())
+}
+
+func isMaster(s control.Status) bool {
+	return len(s.Instances) == 1 && s.Instances[0].State == "master" && s.Instances[0].Addresses[0].Held
+}
+
+// TestRunWithAddressesAlone runs on a kernel without IPVS, too.
+func TestRunWithAddressesAlone(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		halves int
+	}{
+		{"three processes", nil, 2},
+		{"one process", []string{"--one-process"}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := startDaemon(t, goodConfig, tt.args...)
+			defer d.stop()
+			s := d.await("master", 30*time.Second, isMaster)
+			if len(s.Problems) != 0 || len(s.Halves) != tt.halves || s.PID != d.Process.Pid {
+				t.Errorf("status: %+v", s)
+			}
+			reloaded := s.Config.LoadedAt
+			if err := d.Process.Signal(syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			d.await("the reload", 10*time.Second, func(s control.Status) bool { return s.Config.LoadedAt.After(reloaded) })
+		})
 	}
+}
+
+// TestAHalfComesBack kills and freezes each half. The addresses stay where they
+// are all the while.
+func TestAHalfComesBack(t *testing.T) {
+	d := startDaemon(t, strings.Replace(goodConfig, "vrid ", "advert_interval = \"200ms\"\nvrid ", 1))
+	defer func() {
+		d.stop()
+		if n := strings.Count(d.out.String(), "addresses changed"); n != 2 {
+			t.Errorf("the addresses changed %d times, want only at the start and at the end:\n%s", n, d.out.String())
+		}
+	}()
+	d.await("master", 30*time.Second, isMaster)
+	const slack = 2 * time.Second
+	for n, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
+		for i, name := range []string{electorHalf, directorHalf} {
+			before := d.await("well", 10*time.Second, isMaster)
+			if err := syscall.Kill(before.Halves[i].PID, sig); err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			after := d.await(name+" back", time.Second+slack, func(s control.Status) bool {
+				return isMaster(s) && s.Halves[i].Restarts == n+1 && s.Halves[i].AwaySince.IsZero()
+			})
+			t.Logf("%s of the %s half: back after %v: %v", sig, name, time.Since(begin).Round(time.Millisecond), after.Problems)
+			if h := after.Halves[i]; h.Name != name || h.PID == before.Halves[i].PID || h.RestartReason == "" {
+				t.Errorf("%s of the %s half: %+v became %+v", sig, name, before.Halves[i], h)
+			}
+		}
+	}
+}
+
+// TestOnlyOneDaemonRunsInAFolder looks at the lock, which a daemon that hangs
+// holds, too.
+func TestOnlyOneDaemonRunsInAFolder(t *testing.T) {
+	runtime := t.TempDir()
+	lock, err := takeRuntime(runtime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"run", "release"} {
+		var stdout, stderr bytes.Buffer
+		code := run([]string{command, "--runtime-dir", runtime}, &stdout, &stderr)
+		if code != exitProblem || !strings.Contains(stderr.String(), "another lvsd runs there; stop that one first") {
+			t.Errorf("lvsd %s: exit code %d, %s", command, code, stderr.String())
+		}
+	}
+	time.AfterFunc(lockPatience/2, func() { lock.Close() }) // the processes of a killed daemon go one by one
+	again, err := takeRuntime(runtime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
 }
 
 // TestReleaseWaitsForADaemonThatComesBack looks at what the unit's ExecStopPost

@@ -246,6 +246,47 @@ func TestFetchSaysThatNobodyAnswers(t *testing.T) {
 	}
 }
 
+// TestFetchSaysThatTheDaemonHangs has a daemon that is connected to, by the
+// kernel, and does not answer.
+func TestFetchSaysThatTheDaemonHangs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	hangs, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hangs.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = Fetch(ctx, path)
+	if err == nil || !strings.Contains(err.Error(), path+": no answer in time: it hangs") {
+		t.Errorf("Fetch returned %v", err)
+	}
+}
+
+func TestWhatIsSaidOfAHalf(t *testing.T) {
+	restarted := HalfStatus{Name: "elector", Restarts: 1, RestartedAt: now.Add(-3 * time.Second), RestartReason: "killed by signal killed"}
+	again := restarted
+	again.Restarts = 2
+	old := restarted
+	old.RestartedAt = now.Add(-restartMatters)
+	away := restarted
+	away.AwaySince = now.Add(-2 * time.Second)
+	for _, tt := range []struct {
+		half HalfStatus
+		want string
+	}{
+		{HalfStatus{Name: "elector"}, ""},
+		{restarted, "the elector half was restarted 3s ago: killed by signal killed"},
+		{again, "the elector half was restarted 2 times, last 3s ago: killed by signal killed"},
+		{old, ""},
+		{away, "the elector half has not answered for 2s: what is told of it is old"},
+	} {
+		if got := tt.half.problem(now); got != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.half, got, tt.want)
+		}
+	}
+}
+
 // TestNonsenseOnTheSocket sends what no client of ours would.
 func TestNonsenseOnTheSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control.sock")
