@@ -137,7 +137,7 @@ func (c *Client) Status() []elector.InstanceStatus {
 	}()
 	if conn != nil && conn.send(statusRequest{id}) == nil {
 		select {
-		case <-reply: // and noted
+		case <-reply: // and noted, or the elector half has gone away
 		case <-time.After(statusLimit):
 		}
 	}
@@ -217,6 +217,10 @@ func (c *Client) connect(ctx context.Context) {
 	known := c.conn != nil
 	if known {
 		c.conn, c.since = nil, time.Now()
+	}
+	for id, reply := range c.waiting {
+		close(reply) // nobody will answer
+		delete(c.waiting, id)
 	}
 	for id, reply := range c.moving {
 		reply <- "the elector half has gone away: see lvsd status"
