@@ -89,7 +89,6 @@ type scene struct {
 	mu    sync.Mutex
 	told  []string // what became of the roles
 	log   strings.Builder
-	ended chan error
 }
 
 // Write notes what is logged.
