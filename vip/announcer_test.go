@@ -83,7 +83,7 @@ func rounds(address string, times ...string) []string {
 var one = viptest.Addresses("eth0", "10.0.0.100/24")
 
 func TestAnnouncementsAreSentOnSchedule(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "GARP-01 one address", func(t *testing.T) {
 		h := announce(t, vip.AnnouncerOptions{}, "eth0")
 		defer h.stop()
 		if err := h.a.Announce(t.Context(), one); err != nil {
@@ -107,7 +107,7 @@ func TestAnnouncementsAreSentOnSchedule(t *testing.T) {
 
 // All addresses have their first round before one has its second.
 func TestRoundsGoOverAllAddresses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "GARP-01, GARP-11", func(t *testing.T) {
 		h := announce(t, vip.AnnouncerOptions{Repeat: 2}, "eth0", "eth1")
 		defer h.stop()
 		all := join(one, viptest.Addresses("eth1", "2001:db8::1/64"), viptest.Addresses("eth0", "10.0.0.101/32"))
@@ -271,7 +271,7 @@ func TestFirstRoundGoesBeforeRepetitions(t *testing.T) {
 }
 
 func TestWithdrawStopsAPacedQueue(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "GARP-09", func(t *testing.T) {
 		h := announce(t, vip.AnnouncerOptions{}, "eth0")
 		defer h.stop()
 		all := thousand()
@@ -331,7 +331,7 @@ func TestSlowKernelDoesNotBlockCallers(t *testing.T) {
 }
 
 func TestInterfaceWithoutARPIsPassedOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "GARP-13", func(t *testing.T) {
 		h := announce(t, vip.AnnouncerOptions{}, "eth0", "dummy0")
 		defer h.stop()
 		h.kernel.SetLink("dummy0", func(l *vip.Link) { l.NoARP = true })

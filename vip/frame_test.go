@@ -31,7 +31,11 @@ func TestFramesAreThoseOfOtherRouters(t *testing.T) {
 		t.Fatalf("%d golden frames", len(golden.Frames))
 	}
 	for _, g := range golden.Frames {
-		t.Run(g.Name, func(t *testing.T) {
+		name := "GARP-02 " + g.Name
+		if g.Address.Is6() {
+			name = "GARP-03 " + g.Name
+		}
+		t.Run(name, func(t *testing.T) {
 			mac, err := net.ParseMAC(g.MAC)
 			if err != nil {
 				t.Fatal(err)

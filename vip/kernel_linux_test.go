@@ -322,6 +322,10 @@ func TestListIsCompleteWhileAddressesChange(t *testing.T) {
 
 // The default of all: an event, not the period, brings the address back.
 func TestTakenAddressIsPutBackOnARealKernel(t *testing.T) {
+	t.Run("FLT-05", takenAddressIsPutBackOnARealKernel)
+}
+
+func takenAddressIsPutBackOnARealKernel(t *testing.T) {
 	h, _ := pair(t)
 	foreign := viptest.Addresses("eth0", "10.0.0.31/24", "10.0.0.200/24")
 	ours := viptest.Addresses("eth0", "10.0.0.100/24", "10.0.0.101/32", "2001:db8::100/64")
@@ -362,7 +366,9 @@ func TestTakenAddressIsPutBackOnARealKernel(t *testing.T) {
 
 // IPv6 addresses go when an interface is set down, and come back with it; all go
 // with the interface, and come back on a new one of its name.
-func TestInterfaceComesAndGoes(t *testing.T) {
+func TestInterfaceComesAndGoes(t *testing.T) { t.Run("FLT-09", interfaceComesAndGoes) }
+
+func interfaceComesAndGoes(t *testing.T) {
 	h, n := pair(t)
 	ours := viptest.Addresses("eth0", "10.0.0.100/24", "2001:db8::100/64")
 	elsewhere := viptest.Addresses("lo", "10.0.0.101/32")
@@ -533,6 +539,10 @@ func TestWatchHearsLinksAndAddresses(t *testing.T) {
 // The neighbour knows the virtual address by the old director's hardware
 // address. It sends nothing; the new director's frames alone must move it.
 func TestNeighbourMovesToTheNewDirector(t *testing.T) {
+	t.Run("GARP-15", neighbourMovesToTheNewDirector)
+}
+
+func neighbourMovesToTheNewDirector(t *testing.T) {
 	segment, neighbour, old, director := newHost(t), newHost(t), newHost(t), newHost(t)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "br0"

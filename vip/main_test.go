@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"go.uber.org/goleak"
 
@@ -14,6 +15,13 @@ import (
 
 // TestMain checks that everything that was started has also ended.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bubble runs a test, on virtual time, under the number of its case in
+// conformance_test.go.
+func bubble(t *testing.T, name string, test func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+}
 
 // logbook collects what is logged at Info and above, without times.
 type logbook struct {

@@ -277,7 +277,7 @@ func TestUnusableMemoryIsSurvivedAndSaidOnce(t *testing.T) {
 }
 
 func TestTakenAddressIsPutBackByEvent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "FLT-05", func(t *testing.T) {
 		g := run(t, director(), true, vip.Options{Period: never})
 		defer g.stop()
 		if err := g.r.Apply(t.Context(), hold); err != nil {
@@ -612,7 +612,7 @@ func TestMissingInterfaceDoesNotHoldUpTheOthers(t *testing.T) {
 }
 
 func TestInterfaceDeletedAndMadeAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "FLT-09", func(t *testing.T) {
 		g := run(t, director(), true, vip.Options{})
 		defer g.stop()
 		if err := g.r.Apply(t.Context(), hold); err != nil {
