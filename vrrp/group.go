@@ -15,16 +15,19 @@ type Group struct {
 
 // seat is what an instance tells the others of its group.
 type seat struct {
-	name  string
-	fault string // its own, "" if it has none
-	ready bool   // it is Master, or would be but for the others
+	name     string
+	fault    string // its own, "" if it has none
+	ready    bool   // it is Master, or would be but for the others
+	gone     bool   // it has given way: to a better router, or because it was told to
+	resigned bool   // it was told to
 }
 
 // orders are what the group asks of one of its instances.
 type orders struct {
-	fault string // of another one
-	gate  string // why it must not become Master now
-	leave string // why it must not stay Master
+	fault  string // of another one
+	gate   string // why it must not become Master now
+	leave  string // why it must not stay Master
+	resign bool   // and has to say so, because the others cannot know
 }
 
 // NewGroup returns a group without instances. They join it by [Instance.SetGroup].
@@ -41,7 +44,7 @@ func (g *Group) report(i *Instance, s seat) {
 	g.wake(i)
 }
 
-// leave takes an instance out that has ended.
+// leave takes an instance out.
 func (g *Group) leave(i *Instance) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -70,7 +73,10 @@ func (g *Group) orders(i *Instance) orders {
 			o.fault = fmt.Sprintf("instance %s of the group: %s", s.name, s.fault)
 		case !s.ready:
 			o.gate = fmt.Sprintf("waiting for instance %s of the group", s.name)
+		}
+		if other != i && s.gone {
 			o.leave = fmt.Sprintf("instance %s of the group has given way", s.name)
+			o.resign = o.resign || s.resigned
 		}
 	}
 	return o

@@ -81,6 +81,7 @@ type Instance struct {
 	fault  string  // set by SetFault
 	gate   string  // set by SetGate
 	group  *Group  // set by SetGroup
+	ending bool    // Run ends, or has ended
 	orders []Event // of StepDown and Reclaim
 	status Status
 	drops  drops
@@ -153,16 +154,30 @@ func (i *Instance) SetGate(reason string) {
 	i.poke()
 }
 
-// SetGroup makes the instance one of a group, instead of that which it was in; nil lets it stand alone.
+// SetGroup makes the instance one of a group, instead of that which it was in; nil lets it stand alone. From then on the
+// others of the group wait for it, even if it does not run yet. It is no longer in the group when it is told to end.
 func (i *Instance) SetGroup(g *Group) {
 	i.mu.Lock()
-	before := i.group
-	i.group = g
-	i.mu.Unlock()
-	if before != nil && before != g {
-		before.leave(i)
+	defer i.mu.Unlock()
+	if i.ending {
+		g = nil
 	}
+	if g != i.group && i.group != nil {
+		i.group.leave(i)
+	}
+	if g != i.group && g != nil {
+		g.report(i, seat{name: i.options.Name, ready: i.status.State == Master})
+	}
+	i.group = g
 	i.poke()
+}
+
+// leaveGroup takes the instance out of its group for good, because it ends.
+func (i *Instance) leaveGroup() {
+	i.mu.Lock()
+	i.ending = true
+	i.mu.Unlock()
+	i.SetGroup(nil)
 }
 
 // StepDown has a Master leave the lead to the others, and say so: see [StepDown].
@@ -201,6 +216,7 @@ func (i *Instance) accepts() Config {
 // run on until then. An error means that the instance could not start: its configuration is invalid or
 // its VRID is in use on the Link.
 func (i *Instance) Run(ctx context.Context) error {
+	defer i.leaveGroup()
 	if err := i.machine.Config().Validate(); err != nil {
 		return fmt.Errorf("starting instance %s: %w", i.options.Name, err)
 	}
@@ -208,7 +224,6 @@ func (i *Instance) Run(ctx context.Context) error {
 		return fmt.Errorf("starting instance %s: %w", i.options.Name, err)
 	}
 	defer i.link.detach(i)
-	defer i.SetGroup(nil)
 
 	if !i.ready(ctx) {
 		if i.options.Holding {
@@ -266,6 +281,7 @@ func (i *Instance) loop(ctx context.Context) {
 		case <-timer.C:
 		case <-stop:
 			stop = nil
+			i.leaveGroup()
 			i.step(ctx, Shutdown{}, time.Now())
 		case <-i.changed:
 			i.refresh(ctx)
@@ -314,7 +330,7 @@ func (i *Instance) late(timer Timer, late time.Duration) {
 func (i *Instance) refresh(ctx context.Context) {
 	_, source, err := i.link.state()
 	i.mu.Lock()
-	fault, gate, wanted, given, group := i.fault, i.gate, i.wanted, i.orders, i.group
+	fault, gate, wanted, given := i.fault, i.gate, i.wanted, i.orders
 	i.orders = nil
 	known := i.status.Source
 	if wanted.Source.IsValid() {
@@ -331,11 +347,7 @@ func (i *Instance) refresh(ctx context.Context) {
 	}
 	i.step(ctx, Configure{wanted}, now)
 	i.ownFault, i.ownGate = fault, gate
-	var asked orders
-	if group != nil {
-		i.report(group)
-		asked = group.orders(i)
-	}
+	asked := i.report()
 	if fault == "" {
 		fault = asked.fault
 	}
@@ -353,7 +365,7 @@ func (i *Instance) refresh(ctx context.Context) {
 		}
 	}
 	if asked.leave != "" && i.machine.state == Master {
-		i.step(ctx, StepDown{Reason: asked.leave}, now)
+		i.step(ctx, StepDown{Reason: asked.leave, Resign: asked.resign}, now)
 		i.step(ctx, Reclaim{}, now)
 	}
 	for _, ev := range given {
@@ -361,10 +373,21 @@ func (i *Instance) refresh(ctx context.Context) {
 	}
 }
 
-// report tells the group how this instance is.
-func (i *Instance) report(g *Group) {
-	ready := i.machine.state == Master || i.machine.turn != "" && i.ownGate == ""
-	g.report(i, seat{name: i.options.Name, fault: i.ownFault, ready: ready})
+// report tells the group how this instance is, and returns what the group asks of it.
+func (i *Instance) report() orders {
+	m := i.machine
+	s := seat{
+		name: i.options.Name, fault: i.ownFault, resigned: m.aside,
+		ready: m.state == Master || m.turn != "" && i.ownGate == "",
+	}
+	s.gone = !s.ready && (m.aside || m.master.IsValid() && !m.bypassed)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.group == nil {
+		return orders{}
+	}
+	i.group.report(i, s)
+	return i.group.orders(i)
 }
 
 // receive gives an advertisement to the machine.
@@ -472,12 +495,7 @@ func (i *Instance) step(ctx context.Context, ev Event, at time.Time) {
 	if !i.machine.suspects {
 		i.rivalGone()
 	}
-	i.mu.Lock()
-	group := i.group
-	i.mu.Unlock()
-	if group != nil {
-		i.report(group)
-	}
+	i.report()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.status.Config = i.machine.config

@@ -442,7 +442,7 @@ func (m *Machine) shutdown() []Action {
 		return append(append(m.quiet(), m.resign()...), m.enter(Initialize, "shutdown"))
 	case Backup:
 		actions = append(m.endDeferral(), Cancel{DownTimer})
-		if m.aside && m.holding && !m.releasing {
+		if m.holding && !m.releasing && !m.adopting {
 			// It has stepped down and nobody has taken over yet: the hand-over goes on.
 			return append(append(actions, m.resign()...), m.enter(Initialize, "shutdown"))
 		}

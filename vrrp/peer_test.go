@@ -99,6 +99,7 @@ func TestChecksumFollowsKeepalived(t *testing.T) {
 	bubble(t, "IOP-03", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		r := start(t, s, 2, config(100), vrrp.Options{})
+		sleep(0)
 		hello, bye := packet(t, goldenPacket(t, "v3_ipv4_rfc9568").Packet), packet(t, goldenPacket(t, "v3_ipv4_rfc9568_prio0").Packet)
 		for range 3 {
 			s.Inject(hello)
@@ -119,6 +120,7 @@ func TestChecksumFollowsKeepalived(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		r := start(t, s, 3, unicast(config(100), host(3), host(1), host(2)), vrrp.Options{})
+		sleep(0)
 		s.Inject(packet(t, goldenPacket(t, "v3_ipv4_rfc9568_unicast_peer2_broken").Packet))
 		sleep(0)
 		wantDropped(t, r, vrrp.DropChecksum, 1)
@@ -130,6 +132,7 @@ func TestFRRWithAnotherList(t *testing.T) {
 	bubble(t, "IOP-07", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
 		r := startAt(t, s, host6(1), config6(50), vrrp.Options{})
+		sleep(0)
 		for _, c := range readCaptures(t) {
 			if c.Source == netip.MustParseAddr("fe80::ff:fe00:5102") && slices.Equal(c.Captures, []string{"frr_v3_ipv6_global_only"}) {
 				s.Inject(vrrp.Packet{Source: c.Source, Destination: c.Destination, TTL: c.TTL, Payload: c.Payload})

@@ -2,6 +2,7 @@ package vrrp_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -139,6 +140,7 @@ type router struct {
 	link    *vrrp.Link
 	holder  *holder
 	segment *vrrptest.Segment
+	group   *vrrp.Group
 	source  netip.Addr
 	logs    *logBuffer
 	stop    func() // hands over and waits
@@ -182,7 +184,7 @@ func startAt(t *testing.T, s *vrrptest.Segment, source netip.Addr, c vrrp.Config
 func (r *router) run(t *testing.T, s *vrrptest.Segment, c vrrp.Config, o vrrp.Options, open func() (vrrp.Conn, error)) *router {
 	t.Helper()
 	r.holder, r.segment = &holder{diary: &r.diary, held: o.Holding}, s
-	o.Name = "web"
+	o.Name = cmp.Or(o.Name, "web")
 	o.Log = r.logs.logger()
 	o.OnTransition = func(tr vrrp.Transition) {
 		if !tr.Time.Equal(time.Now()) {
@@ -192,6 +194,7 @@ func (r *router) run(t *testing.T, s *vrrptest.Segment, c vrrp.Config, o vrrp.Op
 	}
 	r.link = vrrp.NewLink("eth0", open, r.logs.logger())
 	r.Instance = vrrp.NewInstance(r.link, c, r.holder, o)
+	r.SetGroup(r.group)
 
 	ctx, stop := context.WithCancel(context.Background())
 	linkCtx, stopLink := context.WithCancel(context.Background())
