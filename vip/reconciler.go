@@ -39,7 +39,8 @@ type Options struct {
 	// means 500 ms.
 	Period time.Duration
 	// Repaired, if set, is told the addresses that were put back after somebody
-	// had taken them away. It is called by Run and must not block.
+	// had taken them away, and those that came late: after a look at which they
+	// could not be added. It is called by Run and must not block.
 	Repaired func([]Address)
 	// Log receives what an operator wants to know. Nil discards it.
 	Log *slog.Logger
@@ -274,7 +275,7 @@ func (r *Reconciler) Run(ctx context.Context, wake <-chan struct{}) error {
 // returns how long after the start of this look the next one is due.
 func (r *Reconciler) look(now time.Time) time.Duration {
 	r.mu.Lock()
-	d, generation := r.desired, r.generation
+	d, generation, missed := r.desired, r.generation, newSet(r.status.Missing)
 	r.mu.Unlock()
 
 	have, err := r.kernel.Addresses()
@@ -292,8 +293,14 @@ func (r *Reconciler) look(now time.Time) time.Duration {
 
 	p := &pass{now: now}
 	r.carryOut(p, d, add, change, remove)
-	if len(p.restored) > 0 && r.options.Repaired != nil {
-		r.options.Repaired(p.restored)
+	repaired := p.restored
+	for _, a := range p.added {
+		if missed.has(a) {
+			repaired = append(repaired, a)
+		}
+	}
+	if len(repaired) > 0 && r.options.Repaired != nil {
+		r.options.Repaired(repaired)
 	}
 
 	next := r.options.Period

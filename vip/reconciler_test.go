@@ -608,6 +608,9 @@ func TestMissingInterfaceDoesNotHoldUpTheOthers(t *testing.T) {
 		if s := g.r.Status(); s.Err != nil || len(s.Missing) > 0 {
 			t.Errorf("after the interface came: %+v", s)
 		}
+		if diff := cmp.Diff([]string{fmt.Sprint(lost)}, g.repaired); diff != "" {
+			t.Errorf("told as come late (-want +got):\n%s", diff)
+		}
 	})
 }
 
