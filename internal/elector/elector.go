@@ -20,6 +20,10 @@ import (
 // alivePeriod lies between two signs of life, see Options.Alive.
 const alivePeriod = 100 * time.Millisecond
 
+// addedLimit bounds the wait for addresses that a reload brings, before those that
+// have come are announced.
+const addedLimit = time.Second
+
 // Network is what the elector needs to know of the machine's interfaces.
 type Network interface {
 	vip.Kernel
@@ -108,7 +112,7 @@ func New(o Options) (*Elector, error) {
 	}
 	e.addresses, err = vip.NewReconciler(o.Network, vip.Options{
 		StateFile: o.StateFile,
-		Repaired:  e.announceSoon,
+		Repaired:  e.repaired,
 		Log:       o.Log,
 	})
 	if err != nil {
@@ -229,9 +233,10 @@ func (e *Elector) configure(ctx context.Context, instances []configs.Instance) {
 	e.set()
 	if len(added) > 0 {
 		e.running.Go(func() {
-			if e.addresses.Applied(ctx) == nil {
-				e.announceSoon(added)
-			}
+			ctx, cancel := context.WithTimeout(ctx, addedLimit)
+			defer cancel()
+			_ = e.addresses.Applied(ctx) // what is not there by then is announced when it comes
+			e.announceSoon(e.present(added))
 		})
 	}
 	e.lookAtLinks()
@@ -349,6 +354,28 @@ func (e *Elector) announceSoon(addresses []vip.Address) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = e.options.Announcer.Announce(ctx, addresses) // the error says that it did not wait
+}
+
+// present returns those of addresses that are not known to be missing: to announce
+// one that could not be put on its interface draws traffic to where nobody answers.
+func (e *Elector) present(addresses []vip.Address) []vip.Address {
+	missing := e.addresses.Status().Missing
+	return slices.DeleteFunc(slices.Clone(addresses), func(a vip.Address) bool { return slices.Contains(missing, a) })
+}
+
+// repaired announces addresses that were put back, or could not be put in place
+// before, unless they are another router's by now.
+func (e *Elector) repaired(addresses []vip.Address) {
+	addresses = slices.Clone(addresses)
+	e.mu.Lock()
+	for _, m := range e.members {
+		if m.yielded {
+			own := addressesOf(m.config)
+			addresses = slices.DeleteFunc(addresses, func(a vip.Address) bool { return slices.Contains(own, a) })
+		}
+	}
+	e.mu.Unlock()
+	e.announceSoon(addresses)
 }
 
 // addressesOf returns all addresses that an instance holds, those first that it

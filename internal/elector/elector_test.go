@@ -160,6 +160,12 @@ func wait(d time.Duration) {
 	synctest.Wait()
 }
 
+// bubble runs a test by the number of its conformance case on virtual time.
+func bubble(t *testing.T, name string, test func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+}
+
 func expectJournal(t *testing.T, j *journal, want ...string) {
 	t.Helper()
 	got := slices.Compact(j.take()) // rounds of announcements become one
@@ -169,7 +175,7 @@ func expectJournal(t *testing.T, j *journal, want ...string) {
 }
 
 func TestTakeoverIsAddressesThenAnnouncementThenAdvertisement(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "GARP-01", func(t *testing.T) {
 		h := newHost(t, vrrptest.NewSegment(1), "192.168.50.31")
 		h.start(web(150, vip100))
 		h.journal.take()
@@ -243,7 +249,7 @@ func TestHandOver(t *testing.T) {
 // TestAYieldingMasterAnnouncesNoMore is preempted just before its second burst
 // of announcements is due, while its addresses linger.
 func TestAYieldingMasterAnnouncesNoMore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "GARP-08", func(t *testing.T) {
 		segment := vrrptest.NewSegment(1)
 		b := newHost(t, segment, "192.168.50.32")
 		b.start(web(100, vip100))
@@ -280,7 +286,7 @@ func TestStartAfterAKillGoesOnAsMaster(t *testing.T) {
 }
 
 func TestStartAfterAKillLetsGoWhenAnotherHasTakenOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "FLT-08", func(t *testing.T) {
 		segment := vrrptest.NewSegment(1)
 		b := newHost(t, segment, "192.168.50.32")
 		b.start(web(200, vip100))
@@ -328,17 +334,17 @@ func TestFaultOfTheInterface(t *testing.T) {
 		reason string
 	}{
 		{
-			"cable", func(h *host) { h.SetLink("eth2", func(l *vip.Link) { l.Carrier = false }) },
+			"FLT-01 cable", func(h *host) { h.SetLink("eth2", func(l *vip.Link) { l.Carrier = false }) },
 			func(h *host) { h.SetLink("eth2", func(l *vip.Link) { l.Carrier = true }) },
 			"interface eth2 has no carrier",
 		},
 		{
-			"set down", func(h *host) { h.SetLink("eth2", func(l *vip.Link) { l.Up = false }) },
+			"FLT-02 set down", func(h *host) { h.SetLink("eth2", func(l *vip.Link) { l.Up = false }) },
 			func(h *host) { h.SetLink("eth2", func(l *vip.Link) { l.Up = true }) },
 			"interface eth2 is down",
 		},
 		{
-			"removed", func(h *host) { h.RemoveLink("eth2") },
+			"FLT-09 removed", func(h *host) { h.RemoveLink("eth2") },
 			func(h *host) {
 				h.AddLink("eth2")
 				h.Put(vip.Address{Interface: "eth2", Prefix: netip.PrefixFrom(h.address, 24)})
@@ -346,9 +352,14 @@ func TestFaultOfTheInterface(t *testing.T) {
 			"interface eth2 is missing",
 		},
 		{
-			"no address", func(h *host) { h.Take(vip.Address{Interface: "eth2", Prefix: netip.PrefixFrom(h.address, 24)}) },
+			"FLT-07 no address", func(h *host) { h.Take(vip.Address{Interface: "eth2", Prefix: netip.PrefixFrom(h.address, 24)}) },
 			func(h *host) { h.Put(vip.Address{Interface: "eth2", Prefix: netip.PrefixFrom(h.address, 24)}) },
 			"interface eth2 has no IPv4 address of its own",
+		},
+		{
+			"FLT-10 small MTU", func(h *host) { h.SetLink("eth2", func(l *vip.Link) { l.MTU = 31 }) },
+			func(h *host) { h.SetLink("eth2", func(l *vip.Link) { l.MTU = 32 }) },
+			"interface eth2 has an MTU of 31, the advertisement needs 32: move addresses to extra_addresses",
 		},
 	}
 	for _, tt := range tests {
@@ -456,8 +467,9 @@ func TestAnInstanceThatComesBackWhileItEnds(t *testing.T) {
 	})
 }
 
+// There is nothing in the journal of an election: it stays master.
 func TestADeletedAddressIsPutBackAndAnnounced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, "FLT-05", func(t *testing.T) {
 		h := newHost(t, vrrptest.NewSegment(1), "192.168.50.31")
 		h.start(web(150, vip100))
 		wait(4500 * time.Millisecond)

@@ -22,6 +22,7 @@ type member struct {
 	// Guarded by elector.mu.
 	config  configs.Instance
 	holding bool
+	yielded bool // it is not master any more, though it may hold the addresses for a while
 	ending  bool
 }
 
@@ -62,14 +63,17 @@ func (m *member) addresses() []vip.Address {
 	return addressesOf(m.config)
 }
 
-// Take puts the addresses on the interface and announces them. It implements
-// vrrp.Holder.
+// Take puts the addresses on the interface and announces those that are there. It
+// implements vrrp.Holder.
 func (m *member) Take(ctx context.Context) error {
+	m.elector.mu.Lock()
+	m.yielded = false
+	m.elector.mu.Unlock()
 	errTake := m.hold(ctx, true)
 	if errTake != nil {
 		errTake = fmt.Errorf("putting the addresses on %s: %w", m.link.ifname, errTake)
 	}
-	errAnnounce := m.elector.options.Announcer.Announce(ctx, m.addresses())
+	errAnnounce := m.elector.options.Announcer.Announce(ctx, m.elector.present(m.addresses()))
 	if errAnnounce != nil {
 		errAnnounce = fmt.Errorf("announcing the addresses on %s: %w", m.link.ifname, errAnnounce)
 	}
@@ -78,7 +82,7 @@ func (m *member) Take(ctx context.Context) error {
 
 // Announce announces the addresses again: somebody else has claimed them. It
 // implements vrrp.Holder.
-func (m *member) Announce() { m.elector.announceSoon(m.addresses()) }
+func (m *member) Announce() { m.elector.announceSoon(m.elector.present(m.addresses())) }
 
 // Release takes the addresses off the interface. It implements vrrp.Holder.
 func (m *member) Release(ctx context.Context) error {
@@ -89,6 +93,9 @@ func (m *member) Release(ctx context.Context) error {
 }
 
 func (m *member) onTransition(t vrrp.Transition) {
+	m.elector.mu.Lock()
+	m.yielded = t.To != vrrp.Master
+	m.elector.mu.Unlock()
 	if t.To != vrrp.Master {
 		// The addresses may stay for a while, but from now on they are another
 		// one's: to announce them again would draw traffic back.
