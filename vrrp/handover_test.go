@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -345,19 +346,93 @@ func TestEqualRivalsAfterAPartition(t *testing.T) {
 	})
 }
 
-// Two routers say that they own the addresses.
+// Two routers say that they own the addresses: the lower address yields, and is back with its own priority when the
+// other one has gone.
 func TestTwoOwners(t *testing.T) {
-	bubble(t, "FSM-23, FSM-24", func(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		leave  func(b *router)
+		moment string
+		reason string
+	}{
+		{"FSM-23, FSM-24 the other one stops", func(b *router) { b.stop() }, "5.00390625s", "10.99.0.2 resigned"},
+		{"FSM-24 the other one dies", func(b *router) { b.kill() }, "7.50390625s", "no advertisement from 10.99.0.2 for 3.004s"},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			s := vrrptest.NewSegment(1)
+			a := start(t, s, 1, config(255), vrrp.Options{})
+			sleep(500 * ms)
+			b := start(t, s, 2, config(255), vrrp.Options{})
+			sleep(2500 * ms)
+			wantState(t, a, vrrp.Backup)
+			wantState(t, b, vrrp.Master)
+			if got := a.logs.lines("level=INFO"); len(got) != 2 || !strings.Contains(got[1], `from=master to=backup reason="10.99.0.2 has the same priority 255 and the higher address"`) {
+				t.Errorf("the lower one logged %q", got)
+			}
+			// The last word of the lower one came at once; there is no rival as long as one has just become Master.
+			want(t, &b.diary,
+				"500ms take", "500ms send 255", "500ms initialize to master: started as the owner of the addresses",
+				"500ms send 255", "500ms announce", "1.5s send 255", "2.5s send 255")
+			sleep(1500*ms + 500*ms)
+			a.read()
+			tt.leave(b)
+			sleep(5*time.Second + 100*ms)
+			if got := a.read(); len(got) < 3 || !slices.Equal(got[:3], []string{
+				tt.moment + " take", tt.moment + " send 255", tt.moment + " backup to master: " + tt.reason,
+			}) {
+				t.Errorf("happened: %q", got)
+			}
+		})
+	}
+	// Two that meet as Masters, as after a partition: the higher one answers and says who else is there.
+	bubble(t, "FSM-23 after a partition", func(t *testing.T) {
 		s := vrrptest.NewSegment(1)
+		s.Partition(host(2))
 		a, b := start(t, s, 1, config(255), vrrp.Options{}), start(t, s, 2, config(255), vrrp.Options{})
-		sleep(5 * time.Second)
+		sleep(10*time.Second + 500*ms)
+		s.Partition()
+		a.read()
+		sleep(2 * time.Second)
 		wantState(t, a, vrrp.Backup)
 		wantState(t, b, vrrp.Master)
-		a.read()
-		b.stop()
-		sleep(500 * ms)
-		want(t, &a.diary, "5.00390625s take", "5.00390625s send 255", "5.00390625s backup to master: 10.99.0.2 resigned")
+		if got := b.logs.lines("another router is master too"); len(got) != 1 || !strings.Contains(got[0], "source=10.99.0.1 priority=255") {
+			t.Errorf("logged %q", got)
+		}
 	})
+}
+
+// The priority of a Master falls, because something that it depends on has failed. The others do not hear of it before
+// the next advertisement, and wait for their timer then; a Master that steps down is replaced within a skew time.
+func TestPriorityOfAMasterFalls(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		tell func(a *router)
+		want []string
+	}{
+		{"TRK-05 by itself", func(*router) {}, []string{
+			"8.0234375s take", "8.0234375s send 100", "8.0234375s backup to master: 10.99.0.1 has the lower priority 90",
+			"8.0234375s send 100", "8.0234375s announce", // after the last word of the other one
+			"9.0234375s send 100",
+		}},
+		{"TRK-05 stepping down", func(a *router) { a.StepDown("the uplink is down") }, []string{
+			"5.609375s take", "5.609375s send 100", "5.609375s backup to master: 10.99.0.1 resigned", "6.609375s send 100", "7.609375s send 100", "8.609375s send 100",
+			"9.609375s send 100",
+		}},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			s := vrrptest.NewSegment(1)
+			a, b := start(t, s, 1, config(150), vrrp.Options{}), start(t, s, 2, config(100), vrrp.Options{})
+			sleep(5 * time.Second) // the last advertisement was sent at 4.4140625 s
+			b.read()
+			if err := a.Configure(config(90)); err != nil {
+				t.Error(err)
+			}
+			tt.tell(a)
+			sleep(5*time.Second - 1)
+			want(t, &b.diary, tt.want...)
+			wantState(t, a, vrrp.Backup)
+		})
+	}
 }
 
 // Three routers, killed one after the other and started again.
@@ -420,24 +495,26 @@ func TestSlowTakeDelaysTheAdvertisementByABound(t *testing.T) {
 
 // Whatever keeps advertisements from leaving, the cadence holds, and it is counted and logged once.
 func TestSendErrorsKeepTheCadence(t *testing.T) {
-	bubble(t, "TMR-17", func(t *testing.T) {
-		s := vrrptest.NewSegment(1)
-		r := &router{source: host(5), logs: &logBuffer{}}
-		conn := s.Listen(r.source)
-		r.run(t, s, config(100), vrrp.Options{}, func() (vrrp.Conn, error) { return wire{conn, &r.diary}, nil })
-		untilMaster(t, r)
-		conn.Fail(errors.New("no buffer space available"))
-		sleep(2 * time.Second)
-		conn.Fail(nil)
-		sleep(time.Second)
-		want(t, &r.diary, "4.609375s cannot send 100", "5.609375s cannot send 100", "6.609375s send 100")
-		if c := r.Status().Counters; c.SendErrors != 2 || c.Sent != 2 {
-			t.Errorf("%d send errors and %d sent, want 2 and 2", c.SendErrors, c.Sent)
-		}
-		if got := r.logs.lines("no buffer space available"); len(got) != 1 {
-			t.Errorf("logged %q, want one line", got)
-		}
-	})
+	for _, failure := range []error{syscall.ENETDOWN, syscall.ENOBUFS, syscall.EPERM} {
+		bubble(t, "TMR-17 "+failure.Error(), func(t *testing.T) {
+			s := vrrptest.NewSegment(1)
+			r := &router{source: host(5), logs: &logBuffer{}}
+			conn := s.Listen(r.source)
+			r.run(t, s, config(100), vrrp.Options{}, func() (vrrp.Conn, error) { return wire{conn, &r.diary}, nil })
+			untilMaster(t, r)
+			conn.Fail(failure)
+			sleep(2 * time.Second)
+			conn.Fail(nil)
+			sleep(time.Second)
+			want(t, &r.diary, "4.609375s cannot send 100", "5.609375s cannot send 100", "6.609375s send 100")
+			if c := r.Status().Counters; c.SendErrors != 2 || c.Sent != 2 {
+				t.Errorf("%d send errors and %d sent, want 2 and 2", c.SendErrors, c.Sent)
+			}
+			if got := r.logs.lines(failure.Error()); len(got) != 1 {
+				t.Errorf("logged %q, want one line", got)
+			}
+		})
+	}
 }
 
 // A fault takes a Master out at once, its end brings it back as a Backup.

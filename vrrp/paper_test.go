@@ -508,3 +508,66 @@ func TestNeighbouringPrioritiesSettleWithinOneTrip(t *testing.T) {
 		})
 	}
 }
+
+// Advertisements that are lost on the way: three of them in a row are one too many, unless the fourth is early.
+func TestBackupSurvivesLostAdvertisements(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		pause time.Duration // between the last advertisement and the next one that arrives
+		stays bool
+	}{
+		{"TMR-05 one is lost", 2 * time.Second, true},
+		{"TMR-05 two are lost", 3 * time.Second, true},
+		{"TMR-05 three are lost and the fourth is early", down - 1, true},
+		{"TMR-05 three are lost", 4 * time.Second, false},
+	} {
+		numbered(t, tt.name, config(100), func(t *testing.T, r *router, p *peer) {
+			p.repeat(2, 200, time.Second)
+			p.send(200, time.Second)
+			r.read()
+			sleep(tt.pause)
+			p.send(200, time.Second)
+			sleep(time.Second)
+			wantState(t, r, vrrp.Backup)
+			if tt.stays {
+				want(t, &r.diary)
+				return
+			}
+			want(t, &r.diary, "5.609375s take", "5.609375s send 100", "5.609375s backup to master: no advertisement from 10.99.0.9 for 3.609s",
+				"6s send 100", "6s master to backup: 10.99.0.9 has priority 200", "6.1s release")
+		})
+	}
+}
+
+// RFC 3768, section 6.1: in version 2 the Skew_Time is of a second, whatever the interval is.
+func TestVersion2SkewsByASecond(t *testing.T) {
+	c := config2(100)
+	c.Interval = 5 * time.Second
+	for _, tt := range []struct {
+		name  string
+		leave bool
+		want  []string
+	}{
+		{"TMR-15 the master dies", false, []string{
+			"20.609375s take", "20.609375s send 100", "20.609375s backup to master: no advertisement from 10.99.0.9 for 15.609s", "25.609375s send 100",
+		}},
+		{"TMR-15 the master resigns", true, []string{
+			"10.609375s take", "10.609375s send 100", "10.609375s backup to master: 10.99.0.9 resigned", "15.609375s send 100", "20.609375s send 100", "25.609375s send 100",
+		}},
+	} {
+		numbered(t, tt.name, c, func(t *testing.T, r *router, p *peer) {
+			a := vrrp.Advertisement{Version: 2, VRID: 51, Priority: 200, Interval: 5 * time.Second, Addresses: vips}
+			p.advertise(a)
+			sleep(5 * time.Second)
+			p.advertise(a)
+			r.read()
+			sleep(5 * time.Second)
+			if tt.leave {
+				a.Priority = 0
+				p.advertise(a)
+			}
+			sleep(20 * time.Second)
+			want(t, &r.diary, tt.want...)
+		})
+	}
+}
