@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,6 +55,7 @@ type host struct {
 	address netip.Addr
 	elector *Elector
 	state   string // state file
+	deaf    atomic.Bool
 	end     context.CancelFunc
 	ended   chan error
 }
@@ -70,10 +72,20 @@ func (h *host) Watch(ctx context.Context, notify func()) error {
 	}
 }
 
-// speaker notes what is advertised.
+// speaker notes what is advertised. While its host is deaf it loses what arrives.
 type speaker struct {
 	vrrp.Conn
 	journal *journal
+	deaf    *atomic.Bool
+}
+
+func (s speaker) Receive() (vrrp.Packet, error) {
+	for {
+		p, err := s.Conn.Receive()
+		if err != nil || !s.deaf.Load() {
+			return p, err
+		}
+	}
 }
 
 func (s speaker) Send(from, to netip.Addr, payload []byte) error {
@@ -112,7 +124,7 @@ func (h *host) start(instances ...configs.Instance) {
 	h.elector, err = New(Options{
 		Network: h,
 		Open: func(string, vrrp.Family, ...netip.Addr) (vrrp.Conn, error) {
-			return speaker{h.segment.Listen(h.address), h.journal}, nil
+			return speaker{h.segment.Listen(h.address), h.journal, &h.deaf}, nil
 		},
 		Announcer:    vip.NewAnnouncer(vip.AnnouncerOptions{Link: h.Link, Dial: h.wire.Dial}),
 		OnTransition: func(name string, t vrrp.Transition) { h.journal.add("%s: %s", name, t.To) },
