@@ -299,6 +299,7 @@ func TestAnElectorHalfThatDoesNotComeBack(t *testing.T) {
 func TestTheUnitsPrivilegesSuffice(t *testing.T) {
 	w := lab.New(t).NAT()
 	quick(t, w.LVS01)
+	w.LVS01.Edit("vrid ", "track = [{ script = [\"/bin/sh\", \"-c\", \"test $(id -un) = nobody\"] }]\nvrid ")
 	w.LVS01.LikeUnit()
 	run(t, w.Lab, w.LVS01)
 	const rr = 2 // SCHED_RR
