@@ -86,9 +86,9 @@ type scene struct {
 	fake   *fake
 	client *Client
 
-	mu    sync.Mutex
-	told  []string // what became of the roles
-	log   strings.Builder
+	mu   sync.Mutex
+	told []string // what became of the roles
+	log  strings.Builder
 }
 
 // Write notes what is logged.
