@@ -14,6 +14,9 @@ func Validate(p Packet, own netip.Addr) (Advertisement, error) { return Config{}
 // State of a Machine that its invariants are about.
 func (m *Machine) Holding() bool  { return m.holding }
 func (m *Machine) Adopting() bool { return m.adopting }
+func (m *Machine) Waiting() bool  { return m.turn != "" }
+func (m *Machine) Gated() bool    { return m.gate != "" }
+func (m *Machine) Aside() bool    { return m.aside }
 
 // DropReasons lists all reasons.
 func DropReasons() []DropReason {

@@ -2,6 +2,7 @@ package vrrp_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -469,4 +470,58 @@ func TestGroupOfThree(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Two directors with a group each live through faults, orders and cuts; when it is over, one of them is Master in both
+// networks, and it is the better one.
+func TestAnyStoryOfGroupsEndsWithOneMaster(t *testing.T) {
+	for seed := range uint64(40) {
+		bubble(t, fmt.Sprintf("SYN-01 seed %d", seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			n := newNetworks()
+			n.v4.SetDelay(ms)
+			n.v6.SetDelay(ms)
+			a, b := n.start(t, 1, 150), n.start(t, 2, 100)
+			routers := []*router{a.v4, a.v6, b.v4, b.v6}
+			for range 60 {
+				sleep(time.Duration(random.IntN(5_000_000)) * us)
+				r := routers[random.IntN(len(routers))]
+				switch random.IntN(10) {
+				case 0:
+					r.SetFault("cable cut")
+				case 1, 2:
+					r.SetFault("")
+				case 3:
+					r.SetGate("not ready")
+				case 4, 5:
+					r.SetGate("")
+				case 6:
+					r.StepDown("switchover")
+				case 7:
+					r.Reclaim(random.IntN(2) == 0)
+				case 8:
+					r.segment.Partition(r.source)
+				case 9:
+					r.segment.Partition()
+				}
+			}
+			n.v4.Partition()
+			n.v6.Partition()
+			for _, r := range routers {
+				r.SetFault("")
+				r.SetGate("")
+				r.Reclaim(false)
+			}
+			sleep(30 * time.Second)
+			a.wantStates(t, vrrp.Master, vrrp.Master)
+			b.wantStates(t, vrrp.Backup, vrrp.Backup)
+			for _, r := range []*router{b.v4, b.v6} {
+				if r.holder.holds() {
+					t.Errorf("%s holds the addresses", r.source)
+				}
+			}
+			n.v4.SetDelay(0)
+			n.v6.SetDelay(0)
+		})
+	}
 }

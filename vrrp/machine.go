@@ -441,6 +441,7 @@ func (m *Machine) shutdown() []Action {
 	case Master:
 		return append(append(m.quiet(), m.resign()...), m.enter(Initialize, "shutdown"))
 	case Backup:
+		m.turn = ""
 		actions = append(m.endDeferral(), Cancel{DownTimer})
 		if m.holding && !m.releasing && !m.adopting {
 			// It has stepped down and nobody has taken over yet: the hand-over goes on.

@@ -34,6 +34,7 @@ type node struct {
 	holds   bool
 	alive   bool
 	fault   bool
+	leaving bool          // it has stepped down and has heard no successor
 	side    int           // of a partition
 	frozen  time.Duration // until when
 	inbox   []vrrp.Received
@@ -49,6 +50,14 @@ type flight struct {
 func (s *simulation) step(n *node, ev vrrp.Event, at time.Duration) {
 	before := n.machine.State()
 	actions := n.machine.Step(ev)
+	switch ev := ev.(type) {
+	case vrrp.StepDown:
+		n.leaving = n.leaving || before == vrrp.Master
+	case vrrp.Received:
+		n.leaving = n.leaving && ev.Advertisement.Priority == 0
+	default:
+	}
+	n.leaving = n.leaving && n.machine.State() == vrrp.Backup
 	s.trace = append(s.trace, fmt.Sprintf("%v node %d in %s: %T%+v gives %+v", s.now, n.name, before, ev, ev, actions))
 	for _, a := range actions {
 		switch a := a.(type) {
@@ -93,13 +102,20 @@ func (s *simulation) check(n *node) {
 	}
 	rule(n.holds == n.machine.Holding(), "what it thinks it holds is what it holds")
 	rule(armed(vrrp.AdvertTimer) == (state == vrrp.Master), "a Master, and no other, has an armed advertisement timer")
-	rule(armed(vrrp.DownTimer) == (state == vrrp.Backup), "a Backup, and no other, has an armed down timer")
+	rule(!armed(vrrp.DownTimer) || state == vrrp.Backup, "nobody but a Backup has an armed down timer")
+	rule(!armed(vrrp.PreemptTimer) || state == vrrp.Backup, "nobody but a Backup bears with another one")
+	rule(!armed(vrrp.RivalTimer) || state == vrrp.Master, "nobody but a Master has rivals")
+	rule(!n.machine.Waiting() || state == vrrp.Backup && n.machine.Gated(), "nobody waits but a Backup at a shut gate")
+	rule(!n.machine.Aside() || state != vrrp.Master, "a Master has not stepped down")
 	switch state {
 	case vrrp.Master:
 		rule(n.holds, "a Master holds the addresses")
 		rule(!armed(vrrp.ReleaseTimer), "a Master is not about to release")
 	case vrrp.Backup:
-		rule(!n.holds || armed(vrrp.ReleaseTimer) || n.machine.Adopting(), "a Backup holds no addresses after the linger")
+		rule(armed(vrrp.DownTimer) || n.machine.Waiting(), "a Backup has an armed down timer, or waits at a gate")
+		rule(!n.holds || armed(vrrp.ReleaseTimer) || n.machine.Adopting() || n.leaving, "a Backup holds no addresses after the linger")
+		rule(!n.leaving || n.holds, "who has stepped down holds the addresses until somebody has taken over")
+		rule(!armed(vrrp.HandoverTimer) || n.leaving, "nobody hands over but who has stepped down")
 	case vrrp.Fault:
 		rule(!n.holds, "in Fault there are no addresses")
 	case vrrp.Initialize:
@@ -114,7 +130,7 @@ func (s *simulation) send(n *node, a vrrp.Send) {
 	}
 	c := n.machine.Config()
 	ev := vrrp.Received{
-		Advertisement: vrrp.Advertisement{Version: vrrp.Version3, VRID: c.VRID, Priority: a.Priority, Interval: cmp.Or(a.Interval, c.Interval), Addresses: c.Addresses},
+		Advertisement: vrrp.Advertisement{Version: cmp.Or(c.Version, vrrp.Version3), VRID: c.VRID, Priority: a.Priority, Interval: cmp.Or(a.Interval, c.Interval), Addresses: c.Addresses},
 		Source:        host(n.name),
 	}
 	for _, to := range s.nodes {
@@ -194,109 +210,150 @@ func (s *simulation) start(n *node) {
 // Two to five routers live through everything that can happen; when it is over, exactly one of them is Master, and
 // nobody else holds the addresses.
 func TestAnyStoryEndsWithOneMaster(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		loss := 0
-		s := &simulation{t: t, lose: func() bool { return loss > 0 && rapid.IntRange(1, 100).Draw(t, "luck") <= loss }}
-		defer func() {
-			if t.Failed() {
-				for _, line := range s.trace[max(0, len(s.trace)-60):] {
-					t.Log(line)
-				}
-			}
-		}()
-		s.delay = time.Duration(rapid.IntRange(0, 3000).Draw(t, "delay in us")) * us
-		intervals := rapid.SampledFrom([]time.Duration{10 * ms, 100 * ms, 500 * ms, time.Second, 2 * time.Second})
-		draw := func() vrrp.Config {
-			return vrrp.Config{
-				VRID: 51, Priority: rapid.SampledFrom([]uint8{1, 50, 99, 100, 100, 101, 200, 254, 255}).Draw(t, "priority"),
-				Interval: intervals.Draw(t, "interval"), Preempt: rapid.Bool().Draw(t, "preempt"), Addresses: vips,
+	t.Run("FSM-33 version 3", func(t *testing.T) { rapid.Check(t, func(t *rapid.T) { story(t, vrrp.Version3) }) })
+	t.Run("FSM-33 version 2", func(t *testing.T) { rapid.Check(t, func(t *rapid.T) { story(t, vrrp.Version2) }) })
+}
+
+func story(t *rapid.T, version vrrp.Version) {
+	loss := 0
+	s := &simulation{t: t, lose: func() bool { return loss > 0 && rapid.IntRange(1, 100).Draw(t, "luck") <= loss }}
+	defer func() {
+		if t.Failed() {
+			for _, line := range s.trace[max(0, len(s.trace)-60):] {
+				t.Log(line)
 			}
 		}
-		for i := range rapid.IntRange(2, 5).Draw(t, "routers") {
-			n := &node{name: i + 1, config: draw()}
-			s.nodes = append(s.nodes, n)
-			s.start(n)
+	}()
+	s.delay = time.Duration(rapid.IntRange(0, 3000).Draw(t, "delay in us")) * us
+	intervals := rapid.SampledFrom([]time.Duration{10 * ms, 100 * ms, 500 * ms, time.Second, 2 * time.Second})
+	if version == vrrp.Version2 { // where all routers must have the same
+		intervals = rapid.Just(rapid.SampledFrom([]time.Duration{time.Second, 2 * time.Second}).Draw(t, "interval of all"))
+	}
+	draw := func() vrrp.Config {
+		return vrrp.Config{
+			Version: version,
+			VRID:    51, Priority: rapid.SampledFrom([]uint8{1, 50, 99, 100, 100, 101, 200, 254, 255}).Draw(t, "priority"),
+			Interval: intervals.Draw(t, "interval"), Preempt: rapid.Bool().Draw(t, "preempt"), Addresses: vips,
+			PreemptDelay: rapid.SampledFrom([]time.Duration{0, 0, 100 * ms, 3 * time.Second}).Draw(t, "preempt delay"),
 		}
-		pick := rapid.SampledFrom(s.nodes)
-		for range rapid.IntRange(0, 60).Draw(t, "events") {
-			n := pick.Draw(t, "router")
-			switch rapid.SampledFrom([]string{"wait", "wait", "stop", "kill", "start", "fault", "recover", "configure", "freeze", "partition", "heal", "loss"}).Draw(t, "what") {
-			case "wait":
-				s.run(time.Duration(rapid.IntRange(0, 5_000_000).Draw(t, "for us")) * us)
-			case "stop":
-				if n.alive && n.frozen <= s.now {
-					s.step(n, vrrp.Shutdown{}, s.now)
-				}
-			case "kill": // the addresses stay on the interface
-				n.alive = false
-				clear(n.timers)
-			case "start":
-				if !n.alive {
-					s.start(n)
-				}
-			case "fault":
-				if n.alive && n.frozen <= s.now {
-					n.fault = true
-					s.step(n, vrrp.Failed{Reason: "cable cut"}, s.now)
-				}
-			case "recover":
-				if n.alive && n.frozen <= s.now {
-					n.fault = false
-					s.step(n, vrrp.Recovered{}, s.now)
-				}
-			case "configure":
-				n.config = draw()
-				if n.alive && n.frozen <= s.now {
-					s.step(n, vrrp.Configure{Config: n.config}, s.now)
-				}
-			case "freeze":
-				n.frozen = s.now + time.Duration(rapid.IntRange(0, 10_000_000).Draw(t, "freeze us"))*us
-			case "partition":
-				n.side = 1 - n.side
-			case "heal":
-				for _, n := range s.nodes {
-					n.side = 0
-				}
-			case "loss":
-				loss = rapid.IntRange(0, 60).Draw(t, "loss")
+	}
+	for i := range rapid.IntRange(2, 5).Draw(t, "routers") {
+		n := &node{name: i + 1, config: draw()}
+		s.nodes = append(s.nodes, n)
+		s.start(n)
+	}
+	pick := rapid.SampledFrom(s.nodes)
+	for range rapid.IntRange(0, 60).Draw(t, "events") {
+		n := pick.Draw(t, "router")
+		tell := func(ev vrrp.Event) {
+			if n.alive && n.frozen <= s.now {
+				s.step(n, ev, s.now)
 			}
 		}
-		// Everything is repaired; whoever is stopping has stopped.
-		loss = 0
-		for _, n := range s.nodes {
-			n.side = 0
-			if n.alive && n.fault && n.machine.State() == vrrp.Fault {
-				s.run(max(0, n.frozen-s.now))
+		switch rapid.SampledFrom([]string{
+			"wait", "wait", "wait", "stop", "kill", "start", "fault", "recover", "configure", "freeze", "partition", "heal", "loss",
+			"shut", "open", "step down", "give way", "reclaim", "reclaim now",
+		}).Draw(t, "what") {
+		case "wait":
+			s.run(time.Duration(rapid.IntRange(0, 5_000_000).Draw(t, "for us")) * us)
+		case "stop":
+			tell(vrrp.Shutdown{})
+		case "kill": // the addresses stay on the interface
+			n.alive = false
+			clear(n.timers)
+		case "start":
+			if !n.alive {
+				s.start(n)
+			}
+		case "fault":
+			if n.alive && n.frozen <= s.now {
+				n.fault = true
+				s.step(n, vrrp.Failed{Reason: "cable cut"}, s.now)
+			}
+		case "recover":
+			if n.alive && n.frozen <= s.now {
 				n.fault = false
 				s.step(n, vrrp.Recovered{}, s.now)
 			}
+		case "configure":
+			n.config = draw()
+			tell(vrrp.Configure{Config: n.config})
+		case "freeze":
+			n.frozen = s.now + time.Duration(rapid.IntRange(0, 10_000_000).Draw(t, "freeze us"))*us
+		case "partition":
+			n.side = 1 - n.side
+		case "heal":
+			for _, n := range s.nodes {
+				n.side = 0
+			}
+		case "loss":
+			loss = rapid.IntRange(0, 60).Draw(t, "loss")
+		case "shut":
+			tell(vrrp.Gate{Reason: "not ready"})
+		case "open":
+			tell(vrrp.Gate{})
+		case "step down":
+			tell(vrrp.StepDown{Reason: "switchover", Resign: true})
+		case "give way":
+			tell(vrrp.StepDown{Reason: "another one of the group has given way"})
+		case "reclaim":
+			tell(vrrp.Reclaim{})
+		case "reclaim now":
+			tell(vrrp.Reclaim{Now: true})
 		}
+	}
+	s.repair(&loss)
+	s.settled()
+}
+
+// repair ends everything that keeps a router from its place, and waits; whoever is stopping has stopped then.
+func (s *simulation) repair(loss *int) {
+	*loss = 0
+	for _, n := range s.nodes {
+		n.side = 0
+		if !n.alive {
+			continue
+		}
+		s.run(max(0, n.frozen-s.now))
+		if !n.alive {
+			continue
+		}
+		if n.fault && n.machine.State() == vrrp.Fault {
+			n.fault = false
+			s.step(n, vrrp.Recovered{}, s.now)
+		}
+		s.step(n, vrrp.Gate{}, s.now)
+		s.step(n, vrrp.Reclaim{}, s.now)
+	}
+	s.run(30 * time.Second)
+	if !slices.ContainsFunc(s.nodes, func(n *node) bool { return n.alive }) {
+		s.start(s.nodes[0])
 		s.run(30 * time.Second)
-		if !slices.ContainsFunc(s.nodes, func(n *node) bool { return n.alive }) {
-			s.start(s.nodes[0])
-			s.run(30 * time.Second)
+	}
+}
+
+// settled is what is true in the end.
+func (s *simulation) settled() {
+	var masters []*node
+	best, preempt := uint8(0), true
+	for _, n := range s.nodes {
+		if n.alive && n.machine.State() == vrrp.Master {
+			masters = append(masters, n)
+		} else if n.alive && n.holds {
+			s.t.Errorf("node %d is %s and holds the addresses", n.name, n.machine.State())
 		}
-		var masters []*node
-		best, preempt := uint8(0), true
-		for _, n := range s.nodes {
-			if n.alive && n.machine.State() == vrrp.Master {
-				masters = append(masters, n)
-			} else if n.alive && n.holds {
-				t.Errorf("node %d is %s and holds the addresses", n.name, n.machine.State())
-			}
-			if n.alive {
-				c := n.machine.Config() // what was drawn for a frozen one has not reached it
-				best = max(best, c.Priority)
-				preempt = preempt && c.Preempt
-			}
+		if n.alive {
+			c := n.machine.Config() // what was drawn for a frozen one has not reached it
+			best = max(best, c.Priority)
+			preempt = preempt && c.Preempt
 		}
-		if len(masters) != 1 {
-			t.Fatalf("%d masters", len(masters))
-		}
-		if preempt && masters[0].machine.Config().Priority != best {
-			t.Errorf("node %d of priority %d is master, somebody has %d", masters[0].name, masters[0].machine.Config().Priority, best)
-		}
-	})
+	}
+	if len(masters) != 1 {
+		s.t.Fatalf("%d masters", len(masters))
+	}
+	if preempt && masters[0].machine.Config().Priority != best {
+		s.t.Errorf("node %d of priority %d is master, somebody has %d", masters[0].name, masters[0].machine.Config().Priority, best)
+	}
 }
 
 // The same with real instances on a segment that loses, doubles and delays.
