@@ -14,17 +14,18 @@ import (
 )
 
 const (
-	// hangLimit is how long a half may give no sign of life: a goroutine of
-	// which nobody asks anything else gives eight in that time.
-	hangLimit = 400 * time.Millisecond
+	// stopLimit is how long a half that the kernel says to be stopped may give no
+	// sign of life, which it does four times in that time.
+	stopLimit = 200 * time.Millisecond
 
-	// busyLimit is hangLimit for a process that would run if it could: its
-	// machine may be loaded, or its disk slow.
-	busyLimit = 2 * time.Second
+	// hangLimit is stopLimit for a half that is not stopped. It may wait for a
+	// processor or for a disk, or, as virtual machines do, for a processor that
+	// waits itself: then to kill it would only do harm.
+	hangLimit = 2 * time.Second
 
 	// firstLimit is hangLimit before the first sign: a program is read from a
-	// disk.
-	firstLimit = 5 * time.Second
+	// disk. It is given at once then, and is none of the work, see startLimit.
+	firstLimit = 30 * time.Second
 
 	// A half that has died is started again at once, unless it has lived for
 	// less than shortLife: then after backoffMin, twice as long the next time, up
@@ -100,6 +101,7 @@ func (h *half) run() {
 		h.backoff = min(max(2*h.backoff, backoffMin), backoffMax)
 		h.abandon()
 		if h.told() {
+			h.err = how.unclean(h.Name) // nobody has taken with it what it left
 			return
 		}
 		h.process.Restarts++
@@ -150,8 +152,8 @@ func (d death) String() string {
 	return fmt.Sprintf("exit status %d", d.status)
 }
 
-// unclean says why something may be left that a half should have taken with it
-// when it was told to end.
+// unclean says why something may be left that a half takes with it when it ends
+// as it should.
 func (d death) unclean(name string) error {
 	if d.err == nil && d.hung == 0 && d.signal == 0 && d.status == 0 {
 		return nil
@@ -269,7 +271,7 @@ func (h *half) watch(process *os.Process, heard <-chan byte, ended <-chan struct
 			}
 		case <-ticker.C:
 			quiet := silence.Look()
-			if quiet > limit && (quiet > max(limit, busyLimit) || !busy(process.Pid)) {
+			if quiet > limit || quiet > stopLimit && stopped(process.Pid) {
 				_ = process.Kill()
 				return quiet
 			}
