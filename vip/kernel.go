@@ -41,5 +41,5 @@ type Link struct {
 	Carrier      bool           // it can carry packets (IFF_RUNNING)
 	NoARP        bool           // no neighbour is resolved there (IFF_NOARP, loopback)
 	Router       bool           // it forwards IPv6 packets
-	Addresses    []netip.Prefix // with their host bits
+	Addresses    []netip.Prefix // that can be used, with their host bits
 }

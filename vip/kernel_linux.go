@@ -359,7 +359,10 @@ func (l *Linux) Link(name string) (Link, error) {
 		Router:       isOn(l.sysctl + "/ipv6/conf/" + name + "/forwarding"),
 	}
 	for _, a := range addrs {
-		if prefix, ok := prefixOf(a); ok {
+		// The kernel tells when an address that it is still checking for a duplicate
+		// may be used: it is a new one then.
+		prefix, ok := prefixOf(a)
+		if ok && a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 {
 			out.Addresses = append(out.Addresses, prefix)
 		}
 	}

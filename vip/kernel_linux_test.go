@@ -236,6 +236,37 @@ func TestLinkIsDescribed(t *testing.T) {
 	}
 }
 
+// An IPv6 address is an address of the interface once nobody else has it.
+func TestTentativeAddressIsNotListed(t *testing.T) {
+	t.Run("FLT-11", func(t *testing.T) {
+		h, _ := pair(t)
+		linux := h.open()
+		a := viptest.Addresses("eth0", "2001:db8::31/64")[0]
+		listed := func() bool {
+			l, err := linux.Link("eth0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slices.Contains(l.Addresses, a.Prefix)
+		}
+		wake := h.watch(linux)
+		h.put(a)
+		if listed() {
+			t.Error("listed while tentative")
+		}
+		for deadline := time.After(10 * time.Second); !listed(); {
+			select {
+			case <-wake:
+			case <-deadline:
+				t.Fatal("no event after which it is listed")
+			}
+		}
+		if h.addresses("eth0")[a.Prefix].Flags&unix.IFA_F_TENTATIVE != 0 {
+			t.Error("listed while tentative")
+		}
+	})
+}
+
 // The kernel drops every address of a subnet with the first one, unless told
 // otherwise: the director's own must not go with a virtual one.
 func TestDeletingTheFirstAddressKeepsTheOthers(t *testing.T) {

@@ -107,10 +107,13 @@ func TestLinkLocalAddressIsNotUsedWhileTentative(t *testing.T) {
 		a.elect(quick(150, "fe80::99:100/64", "2001:db8::100/64"))
 		expect := func(event string) {
 			t.Helper()
-			saw := false
+			saw, ready := false, time.Time{}
 			took := a.within(patience, event+": master", func() bool {
 				_, tentative := local()
 				saw = saw || tentative
+				if !tentative && ready.IsZero() {
+					ready = time.Now()
+				}
 				s := a.status().State
 				if tentative && (s == "backup" || s == "master") {
 					// It may have become valid or vanished between the two looks.
@@ -137,7 +140,7 @@ func TestLinkLocalAddressIsNotUsedWhileTentative(t *testing.T) {
 			if !a.holds("fe80::99:100") || !a.holds("2001:db8::100") {
 				t.Errorf("%s: addresses %v", event, a.addrs())
 			}
-			t.Logf("%s: master after %v", event, took)
+			t.Logf("%s: master after %v, %v after its address could be used", event, took, a.status().Since.Sub(ready))
 		}
 		expect("start")
 
@@ -148,6 +151,9 @@ func TestLinkLocalAddressIsNotUsedWhileTentative(t *testing.T) {
 		}
 		heard()
 		a.set("eth0", a.LinkSetUp)
+		a.within(time.Second, "waiting for the address", func() bool {
+			return a.status().Reason == "interface eth0 has no link-local IPv6 address of its own"
+		})
 		expect("up again")
 	})
 }
