@@ -34,10 +34,10 @@ fuzz:
 	    health/FuzzHTTP health/FuzzTCPExpect health/FuzzTLS health/FuzzParseStatusRanges internal/waist/FuzzDecode; do \
 	  $(GO) test -run '^$$' -fuzz "^$${f#*/}\$$" -fuzztime $(FUZZ) ./$${f%/*}; done
 
-# Outages in milliseconds, and speeds. BENCH picks some of them.
+# Outages in milliseconds, beside those of keepalived, and speeds. BENCH picks some of them, TIMES=1x makes a short run.
 BENCH ?= .
 bench: deps
-	$(GO) test -run '^$$' -bench '$(BENCH)' -timeout 60m $(UNIT) ./test/...
+	$(GO) test -run '^$$' -bench '$(BENCH)' $(TIMES:%=-benchtime %) -timeout 60m $(UNIT) ./test/...
 
 lint:
 	test -z "$$($(GO) tool -modfile=tools/go.mod gofumpt -l .)"

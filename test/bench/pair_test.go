@@ -65,10 +65,10 @@ func newPair(t lab.T, interval time.Duration, instances ...[]netip.Prefix) *pair
 // configuration returns a configuration with VRRP alone.
 func configuration(interval time.Duration, instances [][]netip.Prefix) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[director.lvs-01]\naddress = \"192.168.50.31\"\npriority = 150\n")
+	fmt.Fprintf(&b, "[director.lvs-01]\naddress = \"192.168.50.31\"\npriority = %d\n", betterPriority)
 	fmt.Fprintf(&b, "[director.lvs-02]\naddress = \"192.168.50.32\"\npriority = %d\n", backupPriority)
 	for i, addresses := range instances {
-		fmt.Fprintf(&b, "[vrrp.web%d]\ninterface = \"eth2\"\nvrid = %d\nadvert_interval = %q\naddresses = [\n", i+1, 51+i, interval)
+		fmt.Fprintf(&b, "[vrrp.web%d]\ninterface = \"eth2\"\nvrid = %d\nadvert_interval = %q\naddresses = [\n", i+1, vrid(i), interval)
 		for _, a := range addresses {
 			fmt.Fprintf(&b, "  %q,\n", a)
 		}
@@ -76,6 +76,9 @@ func configuration(interval time.Duration, instances [][]netip.Prefix) string {
 	}
 	return b.String()
 }
+
+// vrid returns the VRID of an instance, of which there are 255 at most.
+func vrid(i int) int { return (50+i)%255 + 1 }
 
 // webPair starts a pair with one instance of one address, the VIP.
 func webPair(t lab.T, interval time.Duration) *pair {
