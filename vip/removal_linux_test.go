@@ -98,7 +98,7 @@ func TestRemovalIsForgottenWhenTheAddressIsBack(t *testing.T) {
 	h, _ := pair(t)
 	a := viptest.Addresses("eth0", "10.0.0.100/32", "10.0.0.101/32")
 	linux := h.open()
-	h.watch(linux)
+	<-h.watch(linux) // it listens
 	third, err := netlink.NewHandleAt(h.ns)
 	if err != nil {
 		t.Fatal(err)
