@@ -9,11 +9,12 @@
 // [Instance] runs one Machine for one virtual router: it keeps the timers, hears the advertisements that a
 // [Link] sorts to it, and tells a [Holder] when to take the addresses and when to let them go.
 //
-// Four things are done otherwise than the RFC says, so that a change of Master loses no packet. A new
+// Five things are done otherwise than the RFC says, so that a change of Master loses no packet. A new
 // Master puts the addresses on its interface before it advertises (section 6.4.2 advertises first). A Master
 // that leaves, or that hears a better one, answers for the addresses a little longer, until the other one does
 // (section 6.4.3 stops at once). A Master that hears a better one sends a last advertisement, so that the better
 // one learns that there were two and announces the addresses again (section 6.4.3 falls silent at once); it bears the
 // interval of the better one, so that the other Backups wait for that one.
-// And answers to advertisements that lose against ours are limited to ten a second.
+// Answers to advertisements that lose against ours are limited to ten a second. And a router that finds its timer
+// overdue by more than an interval, because its machine stood still, listens for a moment before it acts.
 package vrrp

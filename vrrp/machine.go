@@ -26,6 +26,8 @@ type Machine struct {
 	deferred  bool   // it has run out
 	aside     bool   // stepped down: does not preempt
 
+	overslept time.Duration // by how much DownTimer was put off because it was noticed late
+
 	holding   bool // the addresses are on the interface, or may be
 	releasing bool // ReleaseTimer runs
 	adopting  bool // Backup that found the addresses at start and has heard nobody yet
@@ -110,7 +112,7 @@ func (m *Machine) begin(reason string) []Action {
 
 // watch starts the wait of a Backup that has heard nobody yet.
 func (m *Machine) watch() []Action {
-	m.masterInterval, m.master, m.masterPriority, m.bypassed, m.turn = 0, netip.Addr{}, 0, false, ""
+	m.masterInterval, m.master, m.masterPriority, m.bypassed, m.turn, m.overslept = 0, netip.Addr{}, 0, false, "", 0
 	return append(m.endDeferral(), Arm{DownTimer, m.masterDown()})
 }
 
@@ -132,7 +134,13 @@ func (m *Machine) expired(ev Expired) []Action {
 		if m.state != Backup {
 			return nil
 		}
-		m.turn = m.vacancy(ev.Late)
+		// A Backup that was frozen with its Master, by a machine that stalls, has not
+		// listened: let the Master speak first.
+		if ev.Late > m.interval() && m.overslept == 0 {
+			m.overslept = ev.Late + m.interval()
+			return []Action{Arm{DownTimer, m.overslept}}
+		}
+		m.turn = m.vacancy(m.overslept + ev.Late)
 		if m.gate != "" {
 			return nil
 		}
@@ -199,7 +207,7 @@ func (m *Machine) becomeMaster(reason string) []Action {
 	actions = append(actions, m.endHandover()...)
 	m.holding = true
 	m.adopting = false
-	m.aside, m.turn = false, ""
+	m.aside, m.turn, m.overslept = false, "", 0
 	m.masterInterval = 0
 	m.listening, m.rival = false, false
 	return append(actions,
@@ -249,7 +257,7 @@ func (m *Machine) received(ev Received) []Action {
 func (m *Machine) receivedAsBackup(ev Received) []Action {
 	a := ev.Advertisement
 	if a.Priority == priorityResign {
-		m.master, m.masterPriority, m.turn = ev.Source, priorityResign, ""
+		m.master, m.masterPriority, m.turn, m.overslept = ev.Source, priorityResign, "", 0
 		return []Action{Arm{DownTimer, m.skew(m.interval())}}
 	}
 	var actions []Action
@@ -293,7 +301,7 @@ func (m *Machine) bear() (bear bool, wait []Action) {
 // follow remembers the Master.
 func (m *Machine) follow(ev Received) {
 	m.master, m.masterPriority, m.masterInterval = ev.Source, ev.Advertisement.Priority, ev.Advertisement.Interval
-	m.bypassed, m.turn = false, ""
+	m.bypassed, m.turn, m.overslept = false, "", 0
 }
 
 // receivedAsMaster is the ADVERTISEMENT event of RFC 9568, section 6.4.3.

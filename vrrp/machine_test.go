@@ -117,6 +117,14 @@ func TestMachine(t *testing.T) {
 
 		// Backup
 		{
+			name: "noticed so late that the master may have been frozen, too", given: after(toBackup, heard(200, 9, second)), event: vrrp.Expired{Timer: vrrp.DownTimer, Late: second + 1},
+			want: []vrrp.Action{vrrp.Arm{Timer: vrrp.DownTimer, After: 2*second + 1}},
+		},
+		{
+			name: "which then speaks", given: after(toBackup, heard(200, 9, second), vrrp.Expired{Timer: vrrp.DownTimer, Late: second + 1}), event: heard(200, 9, second),
+			want: []vrrp.Action{vrrp.Arm{Timer: vrrp.DownTimer, After: down}},
+		},
+		{
 			name: "no master heard (FSM-04)", given: toBackup, event: vrrp.Expired{Timer: vrrp.DownTimer},
 			want: []vrrp.Action{
 				vrrp.Take{},
@@ -532,7 +540,11 @@ func TestReasonToBecomeMaster(t *testing.T) {
 		{name: "the addresses were there", given: adopting, want: "no master heard"},
 		{name: "the addresses were there, but a master, too", given: after(adopting, heard(200, 9, second)), want: "no advertisement from 10.99.0.9 for 3.609s"},
 		{name: "the master is silent", given: after(toBackup, heard(200, 9, second)), want: "no advertisement from 10.99.0.9 for 3.609s"},
-		{name: "the master is silent, which was noticed late", given: after(toBackup, heard(200, 9, second)), late: second + 625*us, want: "no advertisement from 10.99.0.9 for 4.61s"},
+		{name: "the master is silent, which was noticed late", given: after(toBackup, heard(200, 9, second)), late: second - 375*us, want: "no advertisement from 10.99.0.9 for 4.609s"},
+		{
+			name: "the master is silent, which was noticed so late that it was given a moment", late: 10 * ms,
+			given: after(toBackup, heard(200, 9, second), vrrp.Expired{Timer: vrrp.DownTimer, Late: 2 * second}), want: "no advertisement from 10.99.0.9 for 6.619s",
+		},
 		{name: "a master with another interval is silent", given: after(toBackup, heard(200, 9, 10*ms)), want: "no advertisement from 10.99.0.9 for 36ms"},
 		{name: "the last of two masters is silent", given: after(toBackup, heard(200, 9, second), heard(150, 8, second)), want: "no advertisement from 10.99.0.8 for 3.609s"},
 		{name: "the one that this master yielded to is silent", given: after(toMaster, heard(200, 9, second)), want: "no advertisement from 10.99.0.9 for 3.609s"},
