@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -14,7 +15,10 @@ import (
 )
 
 // TestMain checks that everything that was started has also ended.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	vip.SetSearchTime(time.Second)
+	goleak.VerifyTestMain(m)
+}
 
 // bubble runs a test, on virtual time, under the number of its case in
 // conformance_test.go.
