@@ -11,106 +11,31 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"lvsd/vrrp"
 )
 
-// machine is a network namespace of its own.
-type machine struct {
-	t  *testing.T
-	ns netns.NsHandle
-}
-
-// newMachine makes a namespace that ends with the test. It needs root; only a developer's run may go without.
-func newMachine(t *testing.T) *machine {
-	t.Helper()
-	if os.Getuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("network namespaces need root")
-		}
-		t.Skip("SKIPPED, NOTHING OF THE REAL KERNEL WAS TESTED: network namespaces need root")
-	}
-	m := &machine{t: t}
-	locked(t, func() {
-		var err error
-		if m.ns, err = netns.New(); err != nil { // moves the thread there as well
-			t.Error(err)
-		}
-	})
-	if t.Failed() {
-		t.FailNow()
-	}
-	t.Cleanup(func() { m.ns.Close() })
-	m.run("ip", "link", "set", "lo", "up")
-	return m
-}
-
-// locked runs f on a thread that ends with it, whatever namespace f moved it to.
-func locked(t *testing.T, f func()) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlock: the thread is not used again
-		f()
-	}()
-	<-done
-}
-
-// in runs f in the namespace. Sockets that f opens and processes that it starts stay there.
-func (m *machine) in(f func()) {
-	m.t.Helper()
-	locked(m.t, func() {
-		if err := netns.Set(m.ns); err != nil {
-			m.t.Error(err)
-			return
-		}
-		f()
-	})
-}
-
-// run runs a command in the namespace.
-func (m *machine) run(name string, args ...string) string {
-	m.t.Helper()
-	var out []byte
-	var err error
-	m.in(func() { out, err = exec.Command(name, args...).CombinedOutput() })
-	if err != nil {
-		m.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
-// cable connects eth0 of two new machines, with addresses .1 and .2 of 10.99.0.0/24.
-func cable(t *testing.T) (a, b *machine) {
-	t.Helper()
-	a, b = newMachine(t), newMachine(t)
-	a.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(b.ns)))
-	for i, m := range []*machine{a, b} {
-		m.run("ip", "link", "set", "eth0", "up")
-		m.run("ip", "addr", "add", fmt.Sprintf("10.99.0.%d/24", i+1), "dev", "eth0")
-	}
-	return a, b
-}
-
-// listen opens a VRRP socket on eth0.
+// listen opens a VRRP socket of IPv4 on eth0.
 func (m *machine) listen(virtual ...netip.Addr) (conn vrrp.Conn, err error) {
-	m.in(func() { conn, err = vrrp.Listen("eth0", vrrp.IPv4, virtual...) })
+	return m.listenOn("eth0", vrrp.IPv4, virtual...)
+}
+
+func (m *machine) listenOn(ifname string, family vrrp.Family, virtual ...netip.Addr) (conn vrrp.Conn, err error) {
+	m.in(func() { conn, err = vrrp.Listen(ifname, family, virtual...) })
 	return conn, err
 }
 
-func (m *machine) mustListen() vrrp.Conn {
+func (m *machine) mustListen(family vrrp.Family) vrrp.Conn {
 	m.t.Helper()
-	conn, err := m.listen()
+	conn, err := m.listenOn("eth0", family)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -157,50 +82,55 @@ func (m *machine) raw(source, destination netip.Addr, ttl byte, options, payload
 	}
 }
 
-func TestConnSendsAsTheRFCAsks(t *testing.T) { // ENC-14
-	a, b := cable(t)
-	sender := a.mustListen()
-	if sender.Source() != host(1) {
-		t.Fatalf("source %s", sender.Source())
-	}
-	// A packet socket sees what is on the wire.
-	var sniffer int
-	var err error
-	b.in(func() {
-		if sniffer, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_IP))); err == nil {
-			err = unix.SetsockoptTimeval(sniffer, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 2})
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(sniffer)
-	payload, err := vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 150, Interval: time.Second, Addresses: vips}.Marshal(host(1), group)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := sender.Send(sender.Source(), group, payload); err != nil {
-		t.Fatal(err)
-	}
-	frame := make([]byte, 2048)
-	for n := 0; n < 34 || frame[23] != 112; { // the kernel reports the joined group, too
-		if n, _, err = unix.Recvfrom(sniffer, frame[:2048], 0); err != nil {
-			t.Fatalf("nothing on the wire: %v", err)
-		}
-		frame = frame[:n]
-	}
-	if !bytes.Equal(frame[:6], []byte{0x01, 0, 0x5e, 0, 0, 0x12}) {
-		t.Errorf("Ethernet destination %x", frame[:6])
-	}
-	// The very bytes of keepalived, but for the identification and with it the header checksum.
-	want := fmt.Sprintf("%x", goldenPacket(t, "v3_ipv4_mcast").Packet)
-	ip := frame[14:]
-	got := fmt.Sprintf("%x", ip)
-	if got[:8] != want[:8] || got[12:20] != want[12:20] || got[24:] != want[24:] {
-		t.Errorf("on the wire\n%s, want\n%s", got, want)
-	}
-	if sum := ipChecksum(ip[:20]); sum != 0xffff {
-		t.Errorf("the header sums to %#x", sum)
+// What leaves the interface is what keepalived sends, to the byte, but for the identification of IPv4, and with it the
+// checksum of the header, and for the flow label of IPv6.
+func TestConnSendsAsTheRFCAsks(t *testing.T) {
+	for _, tt := range []struct {
+		name, golden       string
+		family             vrrp.Family
+		source, to         netip.Addr
+		addresses          []netip.Addr
+		ethernet           []byte // destination
+		ignored            []int  // bytes of the IP header
+		tos, ttl, protocol int    // where they are
+	}{
+		{"ENC-14 IPv4", "v3_ipv4_mcast", vrrp.IPv4, host(1), group, vips, []byte{0x01, 0, 0x5e, 0, 0, 0x12}, []int{4, 5, 10, 11}, 1, 8, 9},
+		{"ENC-14 IPv6", "v3_ipv6_mcast", vrrp.IPv6, host6(1), group6, vips6, []byte{0x33, 0x33, 0, 0, 0, 0x12}, []int{1, 2, 3}, -1, 7, 6},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := cable(t)
+			sender := a.mustListen(tt.family)
+			if sender.Source() != tt.source {
+				t.Fatalf("source %s", sender.Source())
+			}
+			s := b.sniff()
+			payload, err := vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 150, Interval: time.Second, Addresses: tt.addresses}.Marshal(tt.source, tt.to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := sender.Send(sender.Source(), tt.to, payload); err != nil {
+				t.Fatal(err)
+			}
+			s.await(t, "advertisement", func(a advert) bool { return a.priority == 150 })
+			s.stop()
+			frame := s.frames[0]
+			if !bytes.Equal(frame[:6], tt.ethernet) {
+				t.Errorf("Ethernet destination %x", frame[:6])
+			}
+			got, want := frame[14:], goldenPacket(t, tt.golden).Packet
+			if got[tt.ttl] != 255 || got[tt.protocol] != 112 || binary.BigEndian.Uint16(got)&0xff0 != 0xc00 && tt.family == vrrp.IPv6 || got[1] != 0xc0 && tt.family == vrrp.IPv4 {
+				t.Errorf("IP header %x", got[:20])
+			}
+			if sum := ipChecksum(got[:20]); sum != 0xffff && tt.family == vrrp.IPv4 {
+				t.Errorf("the header sums to %#x", sum)
+			}
+			for _, i := range tt.ignored {
+				got[i], want[i] = 0, 0
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("on the wire\n%x, want\n%x", got, []byte(want))
+			}
+		})
 	}
 }
 
@@ -214,34 +144,71 @@ func ipChecksum(b []byte) uint32 {
 	return sum>>16 + sum&0xffff
 }
 
-func TestConnReceives(t *testing.T) { // RX-18, RX-36
-	a, b := cable(t)
-	receiver := a.mustListen()
-	other := b.mustListen()
-	for _, n := range []int{1, 2, 255} {
-		var addresses []netip.Addr
-		for i := range n {
-			addresses = append(addresses, netip.AddrFrom4([4]byte{10, 98, 0, byte(i)}))
+// packets sends IP packets to the group from eth0 of the machine, as Ethernet frames.
+func (m *machine) packets(packets ...[]byte) {
+	m.t.Helper()
+	var err error
+	m.in(func() {
+		var ifi *net.Interface
+		if ifi, err = net.InterfaceByName("eth0"); err != nil {
+			return
 		}
-		payload, err := vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 150, Interval: time.Second, Addresses: addresses}.Marshal(host(2), group)
-		if err != nil {
-			t.Fatal(err)
+		var fd int
+		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+			return
 		}
-		if err := other.Send(other.Source(), group, payload); err != nil {
-			t.Fatal(err)
+		defer unix.Close(fd)
+		for _, p := range packets {
+			header := []byte{0x01, 0, 0x5e, 0, 0, 0x12, 0x02, 0, 0, 0, 0x99, 0x09, 0x08, 0x00}
+			if p[0]>>4 == 6 {
+				header = []byte{0x33, 0x33, 0, 0, 0, 0x12, 0x02, 0, 0, 0, 0x99, 0x09, 0x86, 0xdd}
+			}
+			if err = unix.Sendto(fd, append(header, p...), 0, &unix.SockaddrLinklayer{Ifindex: ifi.Index}); err != nil {
+				return
+			}
 		}
-		p := receive(t, receiver)
-		if p.Source != host(2) || p.Destination != group || p.TTL != 255 || !bytes.Equal(p.Payload, payload) {
-			t.Errorf("received %+v", p)
-		}
+	})
+	if err != nil {
+		m.t.Fatal(err)
 	}
-	// With a TTL of 3, with options, and to our own address: the Link decides what to make of it.
+}
+
+func TestConnReceives(t *testing.T) {
+	a, b := cable(t)
+	for _, tt := range []struct {
+		family   vrrp.Family
+		from, to netip.Addr
+		address  func(i int) netip.Addr
+		counts   []int
+	}{
+		{vrrp.IPv4, host(2), group, func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 98, 0, byte(i)}) }, []int{1, 2, 255}},
+		{vrrp.IPv6, host6(2), group6, func(i int) netip.Addr { return global6(1000 + i) }, []int{1, 2, 90}},
+	} {
+		t.Run(tt.family.String(), func(t *testing.T) {
+			receiver, other := a.mustListen(tt.family), b.mustListen(tt.family)
+			for _, n := range tt.counts {
+				var addresses []netip.Addr
+				for i := range n {
+					addresses = append(addresses, tt.address(i))
+				}
+				payload, err := vrrp.Advertisement{Version: vrrp.Version3, VRID: 51, Priority: 150, Interval: time.Second, Addresses: addresses}.Marshal(tt.from, tt.to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := other.Send(other.Source(), tt.to, payload); err != nil {
+					t.Fatal(err)
+				}
+				p := receive(t, receiver)
+				if p.Source != tt.from || p.Destination != tt.to || p.TTL != 255 || !bytes.Equal(p.Payload, payload) {
+					t.Errorf("received %+v", p)
+				}
+			}
+		})
+	}
+	receiver := a.mustListen(vrrp.IPv4)
+	// With a TTL of 3, and to our own address: the Link decides what to make of it.
 	b.raw(host(2), group, 3, nil, []byte{1, 2, 3, 4})
 	if p := receive(t, receiver); p.TTL != 3 || len(p.Payload) != 4 {
-		t.Errorf("received %+v", p)
-	}
-	b.raw(host(2), group, 255, []byte{0x94, 4, 0, 0, 1, 1, 1, 1}, []byte{1, 2, 3, 4})
-	if p := receive(t, receiver); p.TTL != 255 || !bytes.Equal(p.Payload, []byte{1, 2, 3, 4}) {
 		t.Errorf("received %+v", p)
 	}
 	b.raw(host(2), host(1), 255, nil, []byte{1, 2, 3, 4})
@@ -253,23 +220,153 @@ func TestConnReceives(t *testing.T) { // RX-18, RX-36
 	}
 }
 
+// The hop limit and the destination of an IPv6 packet come from the kernel, in ancillary data.
+func TestConnReceivesTheHeaderOfIPv6(t *testing.T) {
+	a, b := cable(t)
+	receiver := a.mustListen(vrrp.IPv6)
+	for _, name := range []string{"hop_limit_254", "hop_limit_1", "src_global", "src_is_vip", "valid"} {
+		p := hostilePackets(t, "hostile_v3_ipv6")[name]
+		b.packets(slices.Concat([]byte{0x60, 0, 0, 0, 0, byte(len(p.Payload)), 112, byte(p.TTL)}, p.Source.AsSlice(), p.Destination.AsSlice(), p.Payload))
+		if got := receive(t, receiver); got.Source != p.Source || got.Destination != group6 || got.TTL != p.TTL || !bytes.Equal(got.Payload, p.Payload) {
+			t.Errorf("%s: received %+v, want %+v", name, got, p)
+		}
+	}
+}
+
+// What Ethernet pads a short frame with is not part of the packet, and options are not part of the message.
+func TestConnReceivesUnusualPackets(t *testing.T) {
+	packets := make(map[string]hexBytes)
+	for _, h := range readHostile(t) {
+		if h.Capture == "hostile_v3_ipv4" {
+			packets[h.Case] = h.Packet
+		}
+	}
+	for _, tt := range []struct{ name, packet string }{
+		{"RX-18", "ethernet_padding_only"},
+		{"RX-36 NOP", "ip_options_nop"},
+		{"RX-36 router alert", "ip_options_router_alert"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := cable(t)
+			s := a.station(quick(100))
+			s.await(t, vrrp.Master)
+			raw := packets[tt.packet]
+			if raw[0] == 0x45 && len(raw) == int(raw[3]) {
+				t.Fatalf("%x has neither options nor padding", []byte(raw))
+			}
+			b.packets(raw)
+			if tr := s.await(t, vrrp.Backup); tr.Reason != "10.99.0.9 has priority 200" {
+				t.Errorf("reason %q", tr.Reason)
+			}
+			if dropped := s.Status().Counters.Dropped; len(dropped) != 0 {
+				t.Errorf("dropped %v", dropped)
+			}
+		})
+	}
+	// The rest of these never comes: the kernel waits for it, for some of them and for some time.
+	t.Run("RX-37", func(t *testing.T) {
+		a, b := cable(t)
+		s := a.station(quick(100))
+		s.await(t, vrrp.Master)
+		before := s.Status()
+		var fragments [][]byte
+		for i := range 2000 {
+			f := slices.Clone(packets["ip_fragment_mf"])
+			binary.BigEndian.PutUint16(f[4:], uint16(i))
+			f[10], f[11] = 0, 0
+			binary.BigEndian.PutUint16(f[10:], ^uint16(ipChecksum(f[:20])))
+			fragments = append(fragments, f)
+		}
+		b.packets(fragments...)
+		time.Sleep(300 * ms)
+		after := s.Status()
+		if after.State != vrrp.Master || after.Counters.Received != 0 || len(after.Counters.Dropped) != 0 || after.Counters.Sent <= before.Counters.Sent {
+			t.Errorf("%s, counters %+v", after.State, after.Counters)
+		}
+		stat := a.run("cat", "/proc/net/sockstat")
+		var held, memory int
+		if _, err := fmt.Sscanf(stat[strings.Index(stat, "FRAG:"):], "FRAG: inuse %d memory %d", &held, &memory); err != nil {
+			t.Fatal(err)
+		}
+		if held == 0 || memory > 4<<20 {
+			t.Errorf("the kernel holds %d fragments in %d bytes, want some in no more than 4 MiB", held, memory)
+		}
+	})
+}
+
+// An advertisement on one interface is nothing to the router with the same VRID on another one.
+func TestSameVRIDOnTwoInterfaces(t *testing.T) {
+	t.Run("RX-15", func(t *testing.T) {
+		a, b := cable(t)
+		connect(a, b, "eth1")
+		for i, m := range []*machine{a, b} {
+			m.ip(fmt.Sprintf("address add 10.98.0.%d/24 dev eth1", i+1))
+		}
+		s0 := a.station(quick(100))
+		s1 := a.stationOn("eth1", quick(100))
+		s0.await(t, vrrp.Master)
+		s1.await(t, vrrp.Master)
+		other, err := b.listenOn("eth1", vrrp.IPv4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		p := forged(t, other.Source(), group, nil)
+		if err := other.Send(p.Source, group, p.Payload); err != nil {
+			t.Fatal(err)
+		}
+		s1.await(t, vrrp.Backup)
+		if got := s0.Status(); got.State != vrrp.Master || got.Counters.Received != 0 || len(got.Counters.Dropped) != 0 {
+			t.Errorf("on eth0: %+v", got)
+		}
+	})
+}
+
+// An IPv6 address is no source as long as the kernel checks whether it is alone; the router waits for that.
+func TestTentativeAddressIsWaitedFor(t *testing.T) {
+	t.Run("FLT-11", func(t *testing.T) {
+		a, b := newMachine(t), newMachine(t)
+		connect(a, b, "eth0")
+		b.ip(fmt.Sprintf("address add %s/64 dev eth0 nodad", host6(2)))
+		a.run("sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=1", "net.ipv6.conf.eth0.dad_transmits=1")
+		sniffer := b.sniff()
+		c := config6(255)
+		c.Interval = 200 * ms
+		s := a.station(c)
+		a.ip(fmt.Sprintf("address add %s/64 dev eth0", host6(1)))
+		s.link.Reopen()
+		if _, err := a.listenOn("eth0", vrrp.IPv6); !errors.Is(err, vrrp.ErrNoAddress) {
+			t.Errorf("while the address is tentative: %v", err)
+		}
+		s.await(t, vrrp.Fault)
+		if got := s.Status(); got.Reason != "opening a VRRP socket on eth0: listening for VRRP over IPv6 on eth0: no address to send from" {
+			t.Errorf("reason %q", got.Reason)
+		}
+		s.await(t, vrrp.Master) // an owner does not wait for anything else
+		if first := sniffer.await(t, "advertisement", func(advert) bool { return true }); first.source != host6(1).String() || first.priority != 255 {
+			t.Errorf("the first advertisement: %+v", first)
+		}
+	})
+}
+
 // What a socket hears is what came in on its interface, for its group, from others.
 func TestConnHearsOnlyItsInterface(t *testing.T) {
 	a, b := cable(t)
-	a.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(b.ns)))
+	connect(a, b, "eth1")
 	for i, m := range []*machine{a, b} {
-		m.run("ip", "link", "set", "eth1", "up")
-		m.run("ip", "addr", "add", fmt.Sprintf("10.98.0.%d/24", i+1), "dev", "eth1")
+		m.ip(fmt.Sprintf("address add 10.98.0.%d/24 dev eth1", i+1))
 	}
-	receiver := a.mustListen()
-	same := a.mustListen()
-	var second, far vrrp.Conn
-	a.in(func() { second, _ = vrrp.Listen("eth1", vrrp.IPv4) })
-	b.in(func() { far, _ = vrrp.Listen("eth1", vrrp.IPv4) })
-	if second == nil || far == nil {
-		t.Fatal("no socket on eth1")
+	receiver := a.mustListen(vrrp.IPv4)
+	same := a.mustListen(vrrp.IPv4)
+	second, err := a.listenOn("eth1", vrrp.IPv4)
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer second.Close()
+	far, err := b.listenOn("eth1", vrrp.IPv4)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer far.Close()
 	send := func(c vrrp.Conn, text string) {
 		t.Helper()
@@ -284,7 +381,7 @@ func TestConnHearsOnlyItsInterface(t *testing.T) {
 	}
 	b.raw(host(2), netip.MustParseAddr("224.0.0.1"), 255, nil, []byte("to all.."))
 	send(second, "eth1 two")
-	other := b.mustListen()
+	other := b.mustListen(vrrp.IPv4)
 	send(other, "eth0 one")
 	if p := receive(t, receiver); string(p.Payload) != "eth0 one" {
 		t.Errorf("eth0 hears %q", p.Payload)
@@ -296,7 +393,7 @@ func TestConnHearsOnlyItsInterface(t *testing.T) {
 
 func TestConnPendingAndClose(t *testing.T) {
 	a, b := cable(t)
-	receiver, sender := a.mustListen(), b.mustListen()
+	receiver, sender := a.mustListen(vrrp.IPv4), b.mustListen(vrrp.IPv4)
 	if receiver.Pending() {
 		t.Error("a new socket has a packet")
 	}
@@ -391,20 +488,33 @@ func TestListenChoosesThePrimaryAddress(t *testing.T) {
 	conn.Close()
 }
 
-// FLT-07: the last priority 0 leaves from an address that is gone already.
+// The last priority 0 leaves from an address that is gone already.
 func TestConnSendsFromAnAddressThatWasDeleted(t *testing.T) {
-	a, b := cable(t)
-	sender, receiver := a.mustListen(), b.mustListen()
-	a.run("ip", "addr", "del", "10.99.0.1/24", "dev", "eth0")
-	if err := sender.Send(sender.Source(), group, []byte("12345678")); err != nil {
-		t.Fatal(err)
-	}
-	if p := receive(t, receiver); p.Source != host(1) {
-		t.Errorf("from %s", p.Source)
-	}
-	a.run("ip", "link", "set", "eth0", "down")
-	if err := sender.Send(sender.Source(), group, []byte("12345678")); err == nil {
-		t.Error("sent on an interface that is down")
+	for _, tt := range []struct {
+		name    string
+		family  vrrp.Family
+		source  netip.Addr
+		to      netip.Addr
+		address string
+	}{
+		{"FLT-07 IPv4", vrrp.IPv4, host(1), group, host(1).String() + "/24"},
+		{"FLT-07 IPv6", vrrp.IPv6, host6(1), group6, host6(1).String() + "/64"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := cable(t)
+			sender, receiver := a.mustListen(tt.family), b.mustListen(tt.family)
+			a.ip("address del " + tt.address + " dev eth0")
+			if err := sender.Send(sender.Source(), tt.to, []byte("12345678")); err != nil {
+				t.Fatal(err)
+			}
+			if p := receive(t, receiver); p.Source != tt.source {
+				t.Errorf("from %s", p.Source)
+			}
+			a.ip("link set eth0 down")
+			if err := sender.Send(sender.Source(), tt.to, []byte("12345678")); err == nil {
+				t.Error("sent on an interface that is down")
+			}
+		})
 	}
 }
 
@@ -417,9 +527,11 @@ type station struct {
 	logs        *logBuffer
 }
 
-func (m *machine) station(c vrrp.Config) *station {
+func (m *machine) station(c vrrp.Config) *station { return m.stationOn("eth0", c) }
+
+func (m *machine) stationOn(ifname string, c vrrp.Config) *station {
 	s := &station{transitions: make(chan vrrp.Transition, 100), logs: &logBuffer{}}
-	s.link = vrrp.NewLink("eth0", func() (vrrp.Conn, error) { return m.listen(vips...) }, s.logs.logger())
+	s.link = vrrp.NewLink(ifname, func() (vrrp.Conn, error) { return m.listenOn(ifname, c.Family(), c.Addresses...) }, s.logs.logger())
 	s.Instance = vrrp.NewInstance(s.link, c, &holder{diary: &diary{}}, vrrp.Options{
 		Name: "web", Log: s.logs.logger(), OnTransition: func(tr vrrp.Transition) { s.transitions <- tr },
 	})
