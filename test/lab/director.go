@@ -76,7 +76,7 @@ func (d *Director) Start() {
 	d.Process.Start()
 	deadline := time.Now().Add(stopTimeout)
 	for {
-		_, err := d.status()
+		_, err := d.TryStatus()
 		if err == nil {
 			return
 		}
@@ -87,9 +87,9 @@ func (d *Director) Start() {
 	}
 }
 
-// status asks lvsd for its status. The exit code 1, which says that something is not well, is no error if there is a
-// status.
-func (d *Director) status() (json.RawMessage, error) {
+// TryStatus returns the director's status, or an error if it does not answer. The exit code 1, which says that something
+// is not well, is no error if there is a status.
+func (d *Director) TryStatus() (json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	out, err := d.Lvsd(ctx, "status", "-o", "json", "--runtime-dir", d.runtime)
@@ -107,17 +107,11 @@ func (d *Director) Lvsd(ctx context.Context, args ...string) ([]byte, error) {
 // Status returns the director's status as lvsd status -o json prints it.
 func (d *Director) Status() json.RawMessage {
 	d.Host.lab.Helper()
-	out, err := d.status()
+	out, err := d.TryStatus()
 	if err != nil {
 		d.Host.lab.Fatalf("status of lvsd on %s: %v", d.Host.Name, err)
 	}
 	return out
-}
-
-// Answers reports whether lvsd answers on its control socket.
-func (d *Director) Answers() bool {
-	_, err := d.status()
-	return err == nil
 }
 
 // RuntimeDir returns the folder in which lvsd has its control socket and its memory.
