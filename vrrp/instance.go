@@ -267,9 +267,7 @@ func (i *Instance) loop(ctx context.Context) {
 					continue
 				}
 			}
-			i.deadlines[next] = time.Time{}
-			i.late(next, now.Sub(at))
-			i.step(ctx, Expired{Timer: next, Late: now.Sub(at)}, at)
+			i.expire(ctx, next, at)
 			continue
 		}
 		if at.IsZero() {
@@ -286,9 +284,21 @@ func (i *Instance) loop(ctx context.Context) {
 		case <-i.changed:
 			i.refresh(ctx)
 		case h := <-i.packets:
+			// A process that was frozen wakes with both, and the packet may be the first that it sees.
+			if at := i.deadlines[AdvertTimer]; !at.IsZero() && !at.After(time.Now()) {
+				i.expire(ctx, AdvertTimer, at)
+			}
 			i.receive(ctx, h)
 		}
 	}
+}
+
+// expire tells the machine that a timer has run out.
+func (i *Instance) expire(ctx context.Context, timer Timer, at time.Time) {
+	late := time.Since(at)
+	i.deadlines[timer] = time.Time{}
+	i.late(timer, late)
+	i.step(ctx, Expired{Timer: timer, Late: late}, at)
 }
 
 // next returns the timer that runs out first, and when; the zero time if none is armed.
