@@ -33,8 +33,9 @@ func runHalf(ctx context.Context, name string, body func(ctx context.Context, ti
 		return body(ctx, nil)
 	}
 	// They may come to all processes of the service, or of the terminal: the
-	// supervisor says what follows from them, and in which order.
-	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	// supervisor says what follows from them, and in which order. They are caught
+	// and not ignored: what this process starts would ignore them, too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	ticking, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
