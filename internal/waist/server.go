@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"lvsd/configs"
@@ -279,7 +280,7 @@ func rolesOf(e Elector) roles {
 
 // why says in plain words why a connection has ended.
 func why(err error) string {
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 		return "the connection has ended"
 	}
 	return err.Error()
