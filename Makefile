@@ -32,7 +32,7 @@ FUZZ ?= 30s
 fuzz:
 	@set -e; for f in vrrp/FuzzParse vrrp/FuzzParseIPv4 configs/FuzzLoad ipvs/FuzzParseConnections \
 	    health/FuzzHTTP health/FuzzTCPExpect health/FuzzTLS health/FuzzParseStatusRanges internal/waist/FuzzDecode; do \
-	  $(GO) test -run '^$$' -fuzz "^$${f#*/}\$$" -fuzztime $(FUZZ) ./$${f%/*}; done
+	  $(GO) test -run '^$$' -fuzz "^$${f##*/}\$$" -fuzztime $(FUZZ) ./$${f%/*}; done
 
 # Outages in milliseconds, beside those of keepalived, and speeds. BENCH picks some of them, TIMES=1x makes a short run.
 BENCH ?= .

@@ -8,13 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -574,7 +570,7 @@ func (s *station) await(t *testing.T, to vrrp.State) vrrp.Transition {
 	}
 }
 
-// TMR-14: a crash at an interval of 100 ms costs three of them and the skew time.
+// A cable that is cut at an interval of 100 ms costs three of them and the skew time.
 func TestTakeoverOnTheRealKernel(t *testing.T) {
 	a, b := cable(t)
 	c := config(100)
@@ -608,139 +604,9 @@ func TestTakeoverOnTheRealKernel(t *testing.T) {
 	}
 }
 
-// keepalived is a real one in the machine, in front of the same virtual addresses.
-func (m *machine) keepalived(priority int, interval string) (stop func(), log *logBuffer) {
-	t := m.t
-	t.Helper()
-	path, err := exec.LookPath("keepalived")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("keepalived is not installed")
-		}
-		t.Skip("SKIPPED, NOTHING WAS TESTED AGAINST KEEPALIVED: it is not installed")
-	}
-	dir := t.TempDir()
-	file := filepath.Join(dir, "keepalived.conf")
-	text := fmt.Sprintf(`global_defs {
-    router_id peer
-    vrrp_version 3
-}
-vrrp_instance VI {
-    interface eth0
-    state BACKUP
-    virtual_router_id 51
-    priority %d
-    advert_int %s
-    virtual_ipaddress {
-        10.99.0.100/24
-        10.99.0.101/24
-    }
-}
-`, priority, interval)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	log = &logBuffer{}
-	cmd := exec.Command(path, "--dont-fork", "--log-console", "--log-detail", "--vrrp", "--use-file="+file,
-		"--pid="+filepath.Join(dir, "keepalived.pid"), "--vrrp_pid="+filepath.Join(dir, "vrrp.pid"))
-	cmd.Stdout, cmd.Stderr = log, log
-	m.in(func() { err = cmd.Start() })
-	if err != nil {
-		t.Fatal(err)
-	}
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Error(err)
-			}
-			kill := time.AfterFunc(10*time.Second, func() { cmd.Process.Kill() })
-			defer kill.Stop()
-			if err := cmd.Wait(); err != nil {
-				t.Logf("keepalived: %v", err)
-			}
-		})
-	}
-	t.Cleanup(stop)
-	return stop, log
-}
-
-// waitFor waits until a line of the log has this text.
-func waitFor(t *testing.T, log *logBuffer, text string) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); len(log.lines(text)) == 0; time.Sleep(10 * ms) {
-		if time.Now().After(deadline) {
-			t.Fatalf("keepalived never says %q:\n%s", text, strings.Join(log.lines(""), "\n"))
-		}
-	}
-}
-
-// quick is a configuration with an interval of 200 ms, as keepalived gets in these tests.
+// quick is a configuration with an interval of 200 ms.
 func quick(priority uint8) vrrp.Config {
 	c := config(priority)
 	c.Interval = 200 * ms
 	return c
-}
-
-// IOP-01: the peer is the better one; its resignation is heard.
-func TestKeepalivedAsMaster(t *testing.T) {
-	a, b := cable(t)
-	s := a.station(quick(100))
-	stop, log := b.keepalived(150, "0.2")
-	waitFor(t, log, "Entering MASTER STATE")
-	for deadline := time.Now().Add(2 * time.Second); s.Status().Master != host(2); time.Sleep(10 * ms) {
-		if time.Now().After(deadline) {
-			t.Fatalf("keepalived is not heard: %+v", s.Status())
-		}
-	}
-	if got := s.Status(); got.State != vrrp.Backup || got.MasterPriority != 150 || got.Counters.AddressMismatches != 0 || len(got.Counters.Dropped) != 0 {
-		t.Errorf("status %+v", got)
-	}
-	for len(s.transitions) > 0 {
-		<-s.transitions
-	}
-	begin := time.Now()
-	stop()
-	tr := s.await(t, vrrp.Master)
-	if got, shortest := tr.Time.Sub(begin), vrrp.SkewTime(100, 200*ms); got < shortest || got > shortest+200*ms {
-		t.Errorf("master %s after keepalived was told to stop, want %s", got, shortest)
-	}
-	if n := s.Status().Counters.PriorityZeroReceived; n == 0 {
-		t.Error("no priority 0 received")
-	}
-}
-
-// IOP-02: we are the better one; keepalived accepts our advertisements, yields, and takes over when we resign.
-func TestKeepalivedAsBackup(t *testing.T) {
-	a, b := cable(t)
-	_, log := b.keepalived(100, "0.2")
-	waitFor(t, log, "Entering MASTER STATE")
-	s := a.station(quick(150))
-	s.await(t, vrrp.Master)
-	waitFor(t, log, "Master received advert from 10.99.0.1 with higher priority 150, ours 100")
-	time.Sleep(time.Second) // longer than it would wait for a Master that it does not accept
-	if got := s.Status(); got.State != vrrp.Master || len(got.Counters.Dropped) != 0 {
-		t.Errorf("status %+v", got)
-	}
-	if got := log.lines("Entering MASTER STATE"); len(got) != 1 {
-		t.Errorf("keepalived: %q", got)
-	}
-	for _, complaint := range []string{"nvalid", "expect", "mismatch", "not present", "WARNING"} {
-		if got := log.lines(complaint); len(got) != 0 {
-			t.Errorf("keepalived complains: %q", got)
-		}
-	}
-	begin := time.Now()
-	s.stop() // returns a linger after keepalived was heard
-	shortest := vrrp.SkewTime(100, 200*ms) + 100*ms
-	if got := time.Since(begin); got < shortest || got > 600*ms {
-		t.Errorf("the hand-over took %s, want %s", got, shortest)
-	}
-	waitFor(t, log, "Sending/queueing gratuitous ARPs")
-	if got := log.lines("Entering MASTER STATE"); len(got) != 2 {
-		t.Errorf("keepalived: %q", log.lines(""))
-	}
-	if got := s.Status(); got.Master != host(2) || got.Counters.PriorityZeroSent == 0 {
-		t.Errorf("status %+v", got)
-	}
 }
