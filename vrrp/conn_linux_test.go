@@ -231,6 +231,7 @@ func TestConnReceivesTheHeaderOfIPv6(t *testing.T) {
 
 // What Ethernet pads a short frame with is not part of the packet, and options are not part of the message.
 func TestConnReceivesUnusualPackets(t *testing.T) {
+	t.Parallel()
 	packets := make(map[string]hexBytes)
 	for _, h := range readHostile(t) {
 		if h.Capture == "hostile_v3_ipv4" {
@@ -292,6 +293,7 @@ func TestConnReceivesUnusualPackets(t *testing.T) {
 
 // An advertisement on one interface is nothing to the router with the same VRID on another one.
 func TestSameVRIDOnTwoInterfaces(t *testing.T) {
+	t.Parallel()
 	t.Run("RX-15", func(t *testing.T) {
 		a, b := cable(t)
 		connect(a, b, "eth1")
@@ -320,6 +322,7 @@ func TestSameVRIDOnTwoInterfaces(t *testing.T) {
 
 // An IPv6 address is no source as long as the kernel checks whether it is alone; the router waits for that.
 func TestTentativeAddressIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	t.Run("FLT-11", func(t *testing.T) {
 		a, b := newMachine(t), newMachine(t)
 		connect(a, b, "eth0")
@@ -572,6 +575,7 @@ func (s *station) await(t *testing.T, to vrrp.State) vrrp.Transition {
 
 // A cable that is cut at an interval of 100 ms costs three of them and the skew time.
 func TestTakeoverOnTheRealKernel(t *testing.T) {
+	t.Parallel()
 	a, b := cable(t)
 	c := config(100)
 	c.Interval = 100 * ms

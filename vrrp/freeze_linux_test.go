@@ -31,6 +31,7 @@ const late = 250 * ms
 // Processes that are stopped and go on again, and that are killed. How late a machine that has other work sees it does
 // not matter here; what must not happen must not happen at all.
 func TestFrozenAndKilledProcesses(t *testing.T) {
+	t.Parallel()
 	interval := 200 * ms
 	at := func(priority uint8) vrrp.Config {
 		c := config(priority)
