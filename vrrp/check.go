@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,10 +22,25 @@ func (c Config) check(p Packet, own netip.Addr) (Advertisement, error) {
 		return Advertisement{}, fmt.Errorf("version %d, want %d: %w", p.Payload[0]>>4, c.version(), DropVersion)
 	}
 	a, err := Parse(p.Payload, p.Source, p.Destination)
+	if errors.Is(err, DropChecksum) && c.meantForAnother(p) {
+		err = fmt.Errorf("%w; keepalived with v3_checksum_as_v2 sends such sums to all peers but its first one", err)
+	}
 	if err != nil {
 		return Advertisement{}, err
 	}
 	return a, c.checkAdvertisement(a, p.Source)
+}
+
+// meantForAnother says whether the checksum is that of the message alone, as it was sent to another peer, and changed by
+// what the addresses of that one and ours differ, although it does not cover them. So does keepalived 2.2.8 to 2.4.3.
+func (c Config) meantForAnother(p Packet) bool {
+	for _, first := range c.Peers {
+		differ := uint32(checksum(0, p.Destination.AsSlice())) + uint32(^checksum(0, first.AsSlice()))
+		if first != p.Source && checksum(differ, p.Payload) == 0xffff {
+			return true
+		}
+	}
+	return false
 }
 
 // checkPath checks where the packet comes from and where it was sent to.

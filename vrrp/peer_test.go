@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,15 +117,28 @@ func TestChecksumFollowsKeepalived(t *testing.T) {
 			t.Errorf("dropped %v", dropped)
 		}
 	})
-	// To the second peer of several it sends a sum that is right under no rule. That cannot be accepted.
-	bubble(t, "", func(t *testing.T) {
-		s := vrrptest.NewSegment(1)
-		r := start(t, s, 3, unicast(config(100), host(3), host(1), host(2)), vrrp.Options{})
-		sleep(0)
-		s.Inject(packet(t, goldenPacket(t, "v3_ipv4_rfc9568_unicast_peer2_broken").Packet))
-		sleep(0)
-		wantDropped(t, r, vrrp.DropChecksum, 1)
-	})
+	// To the second peer of several it sends a sum that is right under no rule. That cannot be accepted, but explained.
+	for _, tt := range []struct {
+		name  string
+		peers []netip.Addr
+		want  bool
+	}{
+		{"IOP-04 the second peer", []netip.Addr{host(1), host(2)}, true},
+		{"IOP-04 the only peer", []netip.Addr{host(1)}, false},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			s := vrrptest.NewSegment(1)
+			r := start(t, s, 3, unicast(config(100), host(3), tt.peers...), vrrp.Options{})
+			sleep(0)
+			s.Inject(packet(t, goldenPacket(t, "v3_ipv4_rfc9568_unicast_peer2_broken").Packet))
+			sleep(0)
+			wantDropped(t, r, vrrp.DropChecksum, 1)
+			got := r.logs.lines("dropping")
+			if len(got) != 1 || strings.Contains(got[0], "keepalived with v3_checksum_as_v2 sends such sums to all peers but its first one") != tt.want {
+				t.Errorf("logged %q", got)
+			}
+		})
+	}
 }
 
 // FRR with a list of its own is believed; the difference is reported.
