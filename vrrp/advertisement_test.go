@@ -573,8 +573,14 @@ func TestNames(t *testing.T) {
 	for _, s := range []vrrp.State{vrrp.Initialize, vrrp.Backup, vrrp.Master, vrrp.Fault} {
 		name(s.String())
 	}
-	b, err := json.Marshal(vrrp.Status{State: vrrp.Master, Counters: vrrp.Counters{Dropped: map[vrrp.DropReason]uint64{vrrp.DropOwn: 3}}})
-	if err != nil || !bytes.Contains(b, []byte(`"State":"master"`)) || !bytes.Contains(b, []byte(`{"own address":3}`)) {
+	for _, c := range vrrp.Checksums() {
+		name(c.String())
+	}
+	b, err := json.Marshal(vrrp.Status{
+		State: vrrp.Master, Peers: []vrrp.PeerStatus{{Checksum: vrrp.ChecksumMessage}},
+		Counters: vrrp.Counters{Dropped: map[vrrp.DropReason]uint64{vrrp.DropOwn: 3}},
+	})
+	if err != nil || !bytes.Contains(b, []byte(`"State":"master"`)) || !bytes.Contains(b, []byte(`{"own address":3}`)) || !bytes.Contains(b, []byte(`"Checksum":"message"`)) {
 		t.Errorf("as JSON: %s, %v", b, err)
 	}
 }

@@ -60,7 +60,8 @@ func TestConfigValidate(t *testing.T) {
 		{"a source of another family", unicast(config6(100), host(1), global6(2)), "source 10.99.0.1: must be an IPv6 address of this router"},
 		{"a password in version 3", changed(func(c *vrrp.Config) { c.Password = "s3cr3t" }), "password: is of version 2 only"},
 		{
-			"everything wrong", vrrp.Config{Interval: 1500 * us, Addresses: []netip.Addr{vips[0], vips[0]}, PreemptDelay: -1, Password: "x"},
+			"everything wrong",
+			vrrp.Config{Interval: 1500 * us, Addresses: []netip.Addr{vips[0], vips[0]}, PreemptDelay: -1, Password: "x"},
 			"vrid 0: must be 1 to 255\n" +
 				"priority 0: must be 1 to 254, or 255 for the owner of the addresses\n" +
 				"advertisement interval 1.5ms: must be 10ms to 40.95s\n" +

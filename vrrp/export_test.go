@@ -36,6 +36,15 @@ func Timers() []Timer {
 	return all
 }
 
+// Checksums lists all rules for the checksum.
+func Checksums() []Checksum {
+	var all []Checksum
+	for c := range checksums {
+		all = append(all, c)
+	}
+	return all
+}
+
 // MasterDownIntervalOf and SkewTimeOf are the two formulas of RFC 9568, section 6.1, and of RFC 3768, section 6.1.
 func MasterDownIntervalOf(v Version, priority uint8, interval time.Duration) time.Duration {
 	return masterDownInterval(v, priority, interval)

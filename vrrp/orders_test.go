@@ -136,7 +136,10 @@ func TestMachineStepsDown(t *testing.T) {
 		{
 			name: "stepping down beside a rival", given: after(toMaster, heard(50, 9, second)), event: leave,
 			want: []vrrp.Action{
-				vrrp.Cancel{Timer: vrrp.AdvertTimer}, vrrp.Cancel{Timer: vrrp.RivalTimer}, vrrp.Send{Priority: 0}, handover, wait,
+				vrrp.Cancel{Timer: vrrp.AdvertTimer},
+				vrrp.Cancel{Timer: vrrp.RivalTimer},
+				vrrp.Send{Priority: 0},
+				handover, wait,
 				transition(vrrp.Master, vrrp.Backup, "switchover"),
 			},
 		},

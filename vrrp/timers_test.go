@@ -18,8 +18,13 @@ func TestTimersAreExactToTheNanosecond(t *testing.T) {
 		version  vrrp.Version
 		interval time.Duration
 	}{
-		{3, 10 * ms}, {3, 100 * ms}, {3, time.Second}, {3, 40950 * ms},
-		{2, time.Second}, {2, 5 * time.Second}, {2, 255 * time.Second},
+		{3, 10 * ms},
+		{3, 100 * ms},
+		{3, time.Second},
+		{3, 40950 * ms},
+		{2, time.Second},
+		{2, 5 * time.Second},
+		{2, 255 * time.Second},
 	} {
 		t.Run(fmt.Sprintf("TMR-01 version %d, interval %s", tt.version, tt.interval), func(t *testing.T) {
 			for priority := 1; priority <= 255; priority++ {
