@@ -108,11 +108,18 @@ func (d *Director) Lvsd(ctx context.Context, args ...string) ([]byte, error) {
 func (d *Director) Status() json.RawMessage {
 	d.Host.lab.Helper()
 	out, err := d.TryStatus()
+	// A machine that is overloaded may not answer in time.
+	for begin := time.Now(); err != nil && time.Since(begin) < statusPatience; time.Sleep(100 * time.Millisecond) {
+		out, err = d.TryStatus()
+	}
 	if err != nil {
 		d.Host.lab.Fatalf("status of lvsd on %s: %v", d.Host.Name, err)
 	}
 	return out
 }
+
+// statusPatience is how long Status asks again.
+const statusPatience = 10 * time.Second
 
 // RuntimeDir returns the folder in which lvsd has its control socket and its memory.
 func (d *Director) RuntimeDir() string { return d.runtime }
